@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: ISC */
+/* Time as the daemon sees it: monotonic microseconds, read once per turn of the loop.
+ * Wall time exists only for log lines and columns that people read. */
+#ifndef PGPOOLD_UTIL_CLOCK_H
+#define PGPOOLD_UTIL_CLOCK_H
+
+#include <stdint.h>
+
+typedef uint64_t usec_t;
+
+#define USEC_PER_MSEC ((usec_t)1000)
+#define USEC_PER_SEC ((usec_t)1000000)
+
+/* The time of this turn of the loop. Never 0 after the first clock_update(). */
+usec_t clock_now_us(void);
+
+/* Reads the clock; the loop calls it once per turn, before the callbacks. */
+void clock_update(void);
+
+/* The wall-clock moment that belongs to the monotonic moment @at_us, microseconds since the epoch. */
+uint64_t clock_wall_of_us(usec_t at_us);
+
+/* Wall-clock now, read afresh, microseconds since the epoch. */
+uint64_t clock_wall_now_us(void);
+
+/* Tests only: from now on clock_now_us() gives @now_us and clock_update() does nothing. */
+void clock_fake(usec_t now_us);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: ISC */
+/* The logger: one line per event, written with one write(2) per destination, never blocking on a peer.
+ * Destinations: stderr, a file (reopened on HUP), syslog. Text that came from a peer goes through log_escape(). */
+#ifndef PGPOOLD_UTIL_LOG_H
+#define PGPOOLD_UTIL_LOG_H
+
+#include "daemon/util/macros.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum log_level {
+    LOG_FATAL_LEVEL,
+    LOG_ERROR_LEVEL,
+    LOG_WARNING_LEVEL,
+    LOG_LOG_LEVEL,   /* the life of the service and of its connections */
+    LOG_DEBUG_LEVEL, /* verbose >= 1 */
+    LOG_NOISE_LEVEL, /* verbose >= 2 */
+    LOG_LEVELS,
+};
+
+struct log_settings {
+    const char *file;            /* borrowed during the call; NULL or "": none */
+    bool to_stderr;
+    bool to_syslog;
+    const char *syslog_ident;    /* borrowed during the call */
+    const char *syslog_facility; /* "daemon", "local0", ...; borrowed during the call */
+    unsigned verbose;            /* 0: up to LOG, 1: DEBUG, 2: NOISE */
+};
+
+/* Puts new settings in force; (re)opens the file. 0, or -errno when the file cannot be opened: then the old
+ * destinations stay. */
+MUSTCHECK int log_setup(const struct log_settings *s);
+/* Is @name a syslog facility? */
+bool log_facility_is_known(const char *name);
+void log_done(void);
+
+bool log_is_on(enum log_level level);
+void log_write(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* Rate limit for what a peer can cause: true while fewer than @burst events of this @site fell in the last second.
+ * @site: a static object of the caller, zero at first. The next line that gets through tells how many were left out. */
+struct log_rate {
+    uint64_t window_us;
+    unsigned n;
+    unsigned suppressed;
+};
+bool log_rate_ok(struct log_rate *site, unsigned burst);
+
+#define log_error(...) log_write(LOG_ERROR_LEVEL, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_WARNING_LEVEL, __VA_ARGS__)
+#define log_info(...) log_write(LOG_LOG_LEVEL, __VA_ARGS__)
+#define log_debug(...)                             \
+    do {                                           \
+        if (UNLIKELY(log_is_on(LOG_DEBUG_LEVEL))) {  \
+            log_write(LOG_DEBUG_LEVEL, __VA_ARGS__); \
+        }                                          \
+    } while (0)
+
+/* Copies @text to @ret with control bytes, quotes of no harm left alone, as \xNN; cuts at @size. Returns @ret. */
+const char *log_escape(char *ret, size_t size, const char *text);
+
+#endif

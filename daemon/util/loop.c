@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: ISC */
+#include "daemon/util/loop.h"
+
+#include "daemon/util/fatal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct loop {
+    struct ev_loop *ev;
+    struct ev_check check;     /* after the wait: the clock */
+    struct ev_prepare prepare; /* before the wait: deferred work */
+    struct loop_deferred *first;
+    struct loop_deferred **last;
+    uint64_t turns;
+};
+
+static void on_check(struct ev_loop *ev, struct ev_check *w, int revents)
+{
+    (void)ev;
+    (void)w;
+    (void)revents;
+    clock_update();
+}
+
+static void run_deferred(struct loop *loop)
+{
+    while (loop->first != NULL) {
+        struct loop_deferred *work = loop->first;
+        loop_deferred_fn fn = work->fn;
+
+        loop->first = work->next;
+        if (loop->first == NULL) {
+            loop->last = &loop->first;
+        }
+        work->next = NULL;
+        work->fn = NULL;
+        fn(work); /* may free @work */
+    }
+}
+
+static void on_prepare(struct ev_loop *ev, struct ev_prepare *w, int revents)
+{
+    struct loop *loop = container_of(w, struct loop, prepare);
+
+    (void)ev;
+    (void)revents;
+    loop->turns++;
+    run_deferred(loop);
+}
+
+static void on_syserr(const char *msg) EV_NOEXCEPT
+{
+    fatal_exit("event loop: %s: %s", msg != NULL ? msg : "?", strerror(errno));
+}
+
+static void *allocate(void *ptr, long size) EV_NOEXCEPT
+{
+    if (size == 0) {
+        free(ptr);
+        return NULL;
+    }
+    ptr = realloc(ptr, (size_t)size);
+    if (ptr == NULL) {
+        /* libev's arrays grow with the highest descriptor only; there is no way back into the caller */
+        fatal_exit("event loop: out of memory");
+    }
+    return ptr;
+}
+
+struct loop *loop_new(void)
+{
+    struct loop *loop = calloc(1, sizeof(*loop));
+
+    if (loop == NULL) {
+        fatal_exit("out of memory");
+    }
+    ev_set_allocator(allocate);
+    ev_set_syserr_cb(on_syserr);
+    /* The backends that libev would try first (linuxaio, io_uring) abort or are slower here. */
+    loop->ev = ev_default_loop(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (loop->ev == NULL) {
+        fatal_exit("event loop: epoll is not available");
+    }
+    loop->last = &loop->first;
+    ev_set_userdata(loop->ev, loop);
+    ev_check_init(&loop->check, on_check);
+    ev_set_priority(&loop->check, EV_MAXPRI); /* before every other callback of the turn */
+    ev_check_start(loop->ev, &loop->check);
+    ev_unref(loop->ev);
+    ev_prepare_init(&loop->prepare, on_prepare);
+    ev_prepare_start(loop->ev, &loop->prepare);
+    ev_unref(loop->ev);
+    clock_update();
+    return loop;
+}
+
+struct loop *loop_free(struct loop *loop)
+{
+    if (loop == NULL) {
+        return NULL;
+    }
+    run_deferred(loop);
+    ev_ref(loop->ev);
+    ev_prepare_stop(loop->ev, &loop->prepare);
+    ev_ref(loop->ev);
+    ev_check_stop(loop->ev, &loop->check);
+    ev_loop_destroy(loop->ev);
+    free(loop);
+    return NULL;
+}
+
+void loop_run(struct loop *loop)
+{
+    ev_run(loop->ev, 0);
+    run_deferred(loop);
+}
+
+void loop_stop(struct loop *loop)
+{
+    ev_break(loop->ev, EVBREAK_ALL);
+}
+
+void loop_after_fork(struct loop *loop)
+{
+    ev_loop_fork(loop->ev);
+}
+
+uint64_t loop_turns(const struct loop *loop)
+{
+    return loop->turns;
+}
+
+static void on_io(struct ev_loop *ev, struct ev_io *w, int revents)
+{
+    struct loop_io *io = container_of(w, struct loop_io, ev);
+    loop_io_fn fn;
+
+    (void)ev;
+    memcpy(&fn, &w->data, sizeof(fn));
+    fn(io, (unsigned)revents & (LOOP_READ | LOOP_WRITE));
+}
+
+void loop_io_init(struct loop_io *io, int fd, loop_io_fn fn)
+{
+    ev_io_init(&io->ev, on_io, fd, EV_NONE);
+    memcpy(&io->ev.data, &fn, sizeof(fn)); /* a function pointer fits a data pointer on every Linux */
+}
+
+unsigned loop_io_wanted(const struct loop_io *io)
+{
+    return ev_is_active(&io->ev) ? (unsigned)io->ev.events & (LOOP_READ | LOOP_WRITE) : LOOP_NONE;
+}
+
+void loop_io_want(struct loop *loop, struct loop_io *io, unsigned events)
+{
+    if (loop_io_wanted(io) == events) {
+        return;
+    }
+    ev_io_stop(loop->ev, &io->ev);
+    if (events != LOOP_NONE) {
+        /* Not ev_io_set: the descriptor is the same, so libev needs one epoll_ctl at most. */
+        ev_io_modify(&io->ev, (int)events);
+        ev_io_start(loop->ev, &io->ev);
+    }
+}
+
+void loop_io_set_fd(struct loop *loop, struct loop_io *io, int fd)
+{
+    ev_io_stop(loop->ev, &io->ev);
+    ev_io_set(&io->ev, fd, EV_NONE);
+}
+
+void loop_io_stop(struct loop *loop, struct loop_io *io)
+{
+    ev_io_stop(loop->ev, &io->ev);
+}
+
+static void on_timer(struct ev_loop *ev, struct ev_timer *w, int revents)
+{
+    struct loop_timer *t = container_of(w, struct loop_timer, ev);
+
+    (void)ev;
+    (void)revents;
+    t->fn(t);
+}
+
+void loop_timer_init(struct loop_timer *t, loop_timer_fn fn)
+{
+    ev_timer_init(&t->ev, on_timer, 0., 0.);
+    t->fn = fn;
+}
+
+void loop_timer_set(struct loop *loop, struct loop_timer *t, usec_t after_us)
+{
+    ev_timer_stop(loop->ev, &t->ev);
+    ev_timer_set(&t->ev, (double)after_us / (double)USEC_PER_SEC, 0.);
+    ev_timer_start(loop->ev, &t->ev);
+}
+
+void loop_timer_stop(struct loop *loop, struct loop_timer *t)
+{
+    ev_timer_stop(loop->ev, &t->ev);
+}
+
+bool loop_timer_is_set(const struct loop_timer *t)
+{
+    return ev_is_active(&t->ev);
+}
+
+static void on_signal(struct ev_loop *ev, struct ev_signal *w, int revents)
+{
+    struct loop_signal *s = container_of(w, struct loop_signal, ev);
+
+    (void)ev;
+    (void)revents;
+    s->fn(s);
+}
+
+void loop_signal_start(struct loop *loop, struct loop_signal *s, int signo, loop_signal_fn fn)
+{
+    ev_signal_init(&s->ev, on_signal, signo);
+    s->fn = fn;
+    ev_signal_start(loop->ev, &s->ev);
+}
+
+void loop_signal_stop(struct loop *loop, struct loop_signal *s)
+{
+    ev_signal_stop(loop->ev, &s->ev);
+}
+
+static void on_wakeup(struct ev_loop *ev, struct ev_async *w, int revents)
+{
+    struct loop_wakeup *wakeup = container_of(w, struct loop_wakeup, ev);
+
+    (void)ev;
+    (void)revents;
+    wakeup->fn(wakeup);
+}
+
+void loop_wakeup_start(struct loop *loop, struct loop_wakeup *w, loop_wakeup_fn fn)
+{
+    ev_async_init(&w->ev, on_wakeup);
+    w->fn = fn;
+    ev_async_start(loop->ev, &w->ev);
+}
+
+void loop_wakeup_stop(struct loop *loop, struct loop_wakeup *w)
+{
+    ev_async_stop(loop->ev, &w->ev);
+}
+
+void loop_wakeup_send(struct loop *loop, struct loop_wakeup *w)
+{
+    ev_async_send(loop->ev, &w->ev);
+}
+
+void loop_defer(struct loop *loop, struct loop_deferred *work, loop_deferred_fn fn)
+{
+    if (work->fn != NULL) {
+        return;
+    }
+    work->fn = fn;
+    work->next = NULL;
+    *loop->last = work;
+    loop->last = &work->next;
+}
+
+void loop_defer_cancel(struct loop *loop, struct loop_deferred *work)
+{
+    struct loop_deferred **at = &loop->first;
+
+    if (work->fn == NULL) {
+        return;
+    }
+    while (*at != work) {
+        at = &(*at)->next;
+    }
+    *at = work->next;
+    if (*at == NULL) {
+        loop->last = at;
+    }
+    work->next = NULL;
+    work->fn = NULL;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC */
+#include "protocol/msg_table.h"
+
+const struct msg_info msg_from_client[256] = {
+    ['B'] = {"Bind", 12, MSG_LARGE_MAX_BYTES},
+    ['C'] = {"Close", 6, MSG_GATHER_MAX_BYTES},
+    ['D'] = {"Describe", 6, MSG_GATHER_MAX_BYTES},
+    ['E'] = {"Execute", 9, MSG_GATHER_MAX_BYTES},
+    ['F'] = {"FunctionCall", 14, MSG_LARGE_MAX_BYTES},
+    ['H'] = {"Flush", 4, 4},
+    ['P'] = {"Parse", 8, MSG_LARGE_MAX_BYTES},
+    ['Q'] = {"Query", 5, MSG_LARGE_MAX_BYTES},
+    ['S'] = {"Sync", 4, 4},
+    ['X'] = {"Terminate", 4, 4},
+    ['c'] = {"CopyDone", 4, 4},
+    ['d'] = {"CopyData", 4, MSG_LARGE_MAX_BYTES},
+    ['f'] = {"CopyFail", 5, MSG_GATHER_MAX_BYTES},
+    ['p'] = {"password or SASL response", 5, 65536},
+};
+
+const struct msg_info msg_from_server[256] = {
+    ['1'] = {"ParseComplete", 4, 4},
+    ['2'] = {"BindComplete", 4, 4},
+    ['3'] = {"CloseComplete", 4, 4},
+    ['A'] = {"NotificationResponse", 10, MSG_GATHER_MAX_BYTES},
+    ['C'] = {"CommandComplete", 5, 4096},
+    ['D'] = {"DataRow", 6, MSG_STREAM_MAX_BYTES},
+    ['E'] = {"ErrorResponse", 5, MSG_STREAM_MAX_BYTES},
+    ['G'] = {"CopyInResponse", 7, MSG_GATHER_MAX_BYTES},
+    ['H'] = {"CopyOutResponse", 7, MSG_GATHER_MAX_BYTES},
+    ['I'] = {"EmptyQueryResponse", 4, 4},
+    ['K'] = {"BackendKeyData", 12, 268},
+    ['N'] = {"NoticeResponse", 5, MSG_STREAM_MAX_BYTES},
+    ['R'] = {"Authentication", 8, 65536},
+    ['S'] = {"ParameterStatus", 6, 65536},
+    ['T'] = {"RowDescription", 6, MSG_STREAM_MAX_BYTES},
+    ['V'] = {"FunctionCallResponse", 8, MSG_STREAM_MAX_BYTES},
+    ['W'] = {"CopyBothResponse", 7, MSG_GATHER_MAX_BYTES},
+    ['Z'] = {"ReadyForQuery", 5, 5},
+    ['c'] = {"CopyDone", 4, 4},
+    ['d'] = {"CopyData", 4, MSG_STREAM_MAX_BYTES},
+    ['n'] = {"NoData", 4, 4},
+    ['s'] = {"PortalSuspended", 4, 4},
+    ['t'] = {"ParameterDescription", 6, MSG_STREAM_MAX_BYTES},
+    ['v'] = {"NegotiateProtocolVersion", 12, 65536},
+};
