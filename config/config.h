@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+/* The whole configuration: the settings, the entries of [databases], [users] and [peers], and the files they name
+ * (auth_file, HBA rules, ident map), read at once and checked at once. A loaded configuration is correct by itself;
+ * RELOAD loads another one and swaps. Never logs. */
+#ifndef PGPOOLD_CONFIG_CONFIG_H
+#define PGPOOLD_CONFIG_CONFIG_H
+
+#include "config/config_errors.h"
+#include "config/databases.h"
+#include "config/hba.h"
+#include "config/ident.h"
+#include "config/options.h"
+#include "config/userlist.h"
+
+#include <stdio.h>
+
+struct config {
+    char *path; /* as it was loaded, or conffile where the file names another one for the next RELOAD */
+    struct settings settings;
+
+    /* Tables by name in the order of the file; read them with the functions below. */
+    struct database_config *databases;   /* without "*" */
+    struct database_config *autodb;      /* the entry "*", or NULL */
+    struct user_config *users;
+    struct peer_config *peers;
+
+    /* From auth_file, auth_hba_file, auth_ident_file; NULL where the option is empty. Owned; the daemon may put a
+     * newer one in place of the old, which it then frees. */
+    struct userlist *userlist;
+    struct hba *hba;
+    struct ident *ident;
+};
+
+/* Reads @path and all it names. NULL when anything is wrong; then @errors has every fault. */
+struct config *config_load(const char *path, struct config_errors *errors);
+struct config *config_free(struct config *c);
+
+/* Console SET: @name = @text in the running settings, with the relations to all others checked. false: nothing changed
+ * and @errors says why. An option that cannot change at run time is refused. */
+MUSTCHECK bool config_set(struct config *c, const char *name, const char *text, struct config_errors *errors);
+
+/* NULL: no such entry. config_database() knows exact names only; for the rest see config.autodb. */
+const struct database_config *config_database(const struct config *c, const char *name);
+const struct user_config *config_user(const struct config *c, const char *name);
+const struct peer_config *config_peer(const struct config *c, int id);
+/* Pass NULL to begin; NULL comes back at the end. */
+const struct database_config *config_next_database(const struct config *c, const struct database_config *prev);
+const struct user_config *config_next_user(const struct config *c, const struct user_config *prev);
+const struct peer_config *config_next_peer(const struct config *c, const struct peer_config *prev);
+
+/* "pgbouncer" and "pgpoold": the console, never a database of the ini. */
+bool config_name_is_console(const char *database);
+
+/* ---- check.c: relations between options ---- */
+
+/* Adds a fault for each pair of settings that do not fit together. Places are file and section, not lines. */
+void config_check_settings(const struct settings *s, const char *file, struct config_errors *errors);
+/* The same for the entries, and between them and the settings and files. */
+void config_check_entries(const struct config *c, struct config_errors *errors);
+
+#endif
