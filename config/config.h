@@ -14,9 +14,19 @@
 
 #include <stdio.h>
 
+/* Where a global option was given; line 0: nowhere. */
+struct option_place {
+    const char *file; /* borrowed from the configuration */
+    unsigned line;
+};
+
 struct config {
     char *path; /* as it was loaded, or conffile where the file names another one for the next RELOAD */
     struct settings settings;
+
+    struct option_place *places; /* one for each option, by option_index(); private */
+    char **files;                /* names of the files read; private */
+    unsigned n_files;
 
     /* Tables by name in the order of the file; read them with the functions below. */
     struct database_config *databases;   /* without "*" */
@@ -53,8 +63,9 @@ bool config_name_is_console(const char *database);
 
 /* ---- check.c: relations between options ---- */
 
-/* Adds a fault for each pair of settings that do not fit together. Places are file and section, not lines. */
-void config_check_settings(const struct settings *s, const char *file, struct config_errors *errors);
+/* Adds a fault for each pair of settings that do not fit together, and for each file they name that cannot be read.
+ * @places: by option_index(), or NULL when unknown. */
+void config_check_settings(const struct settings *s, const struct option_place *places, struct config_errors *errors);
 /* The same for the entries, and between them and the settings and files. */
 void config_check_entries(const struct config *c, struct config_errors *errors);
 

@@ -23,8 +23,7 @@ struct database_host {
     uint16_t port;
 };
 
-/* Not given: strings "" (for what "given but empty" means see has_auth_user and has_auth_query), int and echo
- * OPTION_UNSET, _us OPTION_UNSET_US, pool_mode POOL_MODE_UNSET. */
+/* Not given: strings "", int and echo OPTION_UNSET, _us OPTION_UNSET_US, pool_mode POOL_MODE_UNSET. */
 struct database_config {
     char *name;          /* "*" for the entry of all other databases */
     bool is_autodb;      /* this is the entry "*": dbname, when not given, is what the client asked for */
@@ -96,13 +95,13 @@ struct peer_config {
     UT_hash_handle hh;   /* private */
 };
 
-/* Reads the text behind "name =". Faults go to @errors with @file and @line; then NULL. Running out of memory ends
- * the program. */
+/* Reads the text behind "name =". Faults, running out of memory among them, go to @errors with @file and @line; then
+ * NULL. */
 struct database_config *database_config_new(const char *name, const char *text, const char *file, unsigned line,
                                             struct config_errors *errors);
 struct database_config *database_config_free(struct database_config *d);
 /* The record of a database that no entry names, made from the entry "*": name and dbname are @name where the entry
- * leaves dbname open. Free it as any other. */
+ * leaves dbname open. Free it as any other. NULL: out of memory. */
 struct database_config *database_config_from_autodb(const struct database_config *autodb, const char *name);
 /* Would a server connection opened for @a do for @b too? (hosts, dbname, user, password, startup parameters,
  * connect_query) */

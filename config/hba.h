@@ -47,9 +47,9 @@ struct hba *hba_load_stream(FILE *in, const char *name, struct config_errors *er
 struct hba *hba_free(struct hba *h);
 
 /* The addresses that samehost and samenet mean. hba_load() takes those of the machine's interfaces; tests set their
- * own. @mask NULL: all bits. Out of memory ends the program. */
+ * own. @mask NULL: all bits. false: out of memory, or neither IPv4 nor IPv6. */
 void hba_clear_interfaces(struct hba *h);
-void hba_add_interface(struct hba *h, const struct sockaddr *addr, const struct sockaddr *mask);
+MUSTCHECK bool hba_add_interface(struct hba *h, const struct sockaddr *addr, const struct sockaddr *mask);
 
 /* The first rule that fits, or NULL: refuse. Borrowed. */
 const struct hba_rule *hba_match(const struct hba *h, const struct hba_login *login);
