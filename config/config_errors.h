@@ -28,6 +28,12 @@ void config_errors_done(struct config_errors *e);
 void config_errors_add(struct config_errors *e, const char *file, unsigned line, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 
+/* All of them, kept or not: compare before and after to learn whether something went wrong in between. */
+static inline unsigned config_errors_count(const struct config_errors *e)
+{
+    return e->n + e->n_dropped;
+}
+
 static inline bool config_errors_is_empty(const struct config_errors *e)
 {
     return e->n == 0 && e->n_dropped == 0;

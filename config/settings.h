@@ -86,7 +86,8 @@ enum notify_gap {
 
 /* One field for each global option, under the option's name. Strings are owned, never NULL, "" when not given.
  * _us: microseconds, 0 is off unless the option's help says otherwise. Counts: 0 is "no limit" unless it says otherwise;
- * default_pool_size is POOL_SIZE_UNLIMITED then. Lists are kept as written: see option_list_has(). */
+ * default_pool_size is POOL_SIZE_UNLIMITED then. Lists are kept as written: see option_list_has().
+ * Written through option_set() only: texts that are "" are shared, not allocated. */
 struct settings {
     /* where to listen, who we are */
     char *listen_addr;
