@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: ISC */
+/* Keys and secrets; among the files of SCRAM the one that talks to OpenSSL. */
+#include "protocol/scram.h"
+
+#include "daemon/util/fatal.h"
+#include "daemon/util/num.h"
+#include "daemon/util/secret.h"
+#include "protocol/saslprep.h"
+#include "protocol/scram_internal.h"
+
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const verdict_texts[SCRAM_VERDICTS] = {
+    [SCRAM_OK] = "ok",
+    [SCRAM_E_MALFORMED] = "malformed SCRAM message",
+    [SCRAM_E_UNSUPPORTED] = "SCRAM message asks for something unsupported",
+    [SCRAM_E_BINDING] = "SCRAM channel binding does not fit",
+    [SCRAM_E_NONCE] = "SCRAM nonce does not match",
+    [SCRAM_E_PROOF] = "wrong password",
+    [SCRAM_E_ITERATIONS] = "SCRAM iteration count is out of bounds",
+    [SCRAM_E_KEYS] = "SCRAM keys belong to another secret than the server's",
+    [SCRAM_E_SIGNATURE] = "server did not prove that it knows the password",
+    [SCRAM_E_REFUSED] = "server refused the SCRAM exchange",
+    [SCRAM_E_INTERNAL] = "out of memory, or the cryptographic library failed",
+};
+
+const char *scram_verdict_text(enum scram_verdict v)
+{
+    fatal_unless(v < SCRAM_VERDICTS);
+    return verdict_texts[v];
+}
+
+enum scram_mechanism scram_mechanism_by_name(const char *name)
+{
+    if (strcmp(name, SCRAM_MECHANISM) == 0) {
+        return SCRAM_MECH_SHA_256;
+    }
+    return strcmp(name, SCRAM_MECHANISM_PLUS) == 0 ? SCRAM_MECH_SHA_256_PLUS : SCRAM_MECH_UNKNOWN;
+}
+
+bool scram_hmac(const uint8_t key[SCRAM_KEY_BYTES], const void *data, size_t len, uint8_t ret[SCRAM_KEY_BYTES])
+{
+    return HMAC(EVP_sha256(), key, SCRAM_KEY_BYTES, data, len, ret, NULL) != NULL;
+}
+
+bool scram_sha256(const void *data, size_t len, uint8_t ret[SCRAM_KEY_BYTES])
+{
+    return EVP_Digest(data, len, ret, NULL, EVP_sha256(), NULL) == 1;
+}
+
+void scram_keys_wipe(struct scram_keys *keys)
+{
+    explicit_bzero(keys, sizeof(*keys));
+}
+
+bool scram_keys_fit(const struct scram_keys *keys, const uint8_t *salt, size_t salt_len, uint32_t iterations)
+{
+    if (keys->iterations == 0 || keys->salt_len == 0) {
+        return true;
+    }
+    return keys->iterations == iterations && keys->salt_len == salt_len && memcmp(keys->salt, salt, salt_len) == 0;
+}
+
+static void keys_set_salt(struct scram_keys *keys, const uint8_t *salt, size_t salt_len, uint32_t iterations)
+{
+    memcpy(keys->salt, salt, salt_len);
+    keys->salt_len = (uint8_t)salt_len; /* at most SCRAM_SALT_MAX */
+    keys->iterations = iterations;
+}
+
+/* ---- secrets ---- */
+
+bool scram_secret_is(const char *text)
+{
+    return strncmp(text, SCRAM_MECHANISM "$", sizeof(SCRAM_MECHANISM)) == 0;
+}
+
+/* One field that ends at @until, which is skipped. */
+static bool take_field(const char **pos, char until, const char **ret, size_t *ret_len)
+{
+    const char *end = strchrnul(*pos, until);
+
+    if (*end != until) {
+        return false;
+    }
+    *ret = *pos;
+    *ret_len = (size_t)(end - *pos);
+    *pos = until != '\0' ? end + 1 : end;
+    return true;
+}
+
+static bool take_key(const char **pos, char until, uint8_t ret[SCRAM_KEY_BYTES])
+{
+    const char *text;
+    size_t len;
+    size_t n;
+
+    return take_field(pos, until, &text, &len) && scram_base64_decode(text, len, ret, SCRAM_KEY_BYTES, &n) &&
+           n == SCRAM_KEY_BYTES;
+}
+
+static bool secret_parse(const char *text, struct scram_keys *keys)
+{
+    const char *field;
+    size_t len;
+    size_t salt_len;
+    char number[16];
+    uint64_t iterations;
+
+    if (!scram_secret_is(text)) {
+        return false;
+    }
+    text += sizeof(SCRAM_MECHANISM);
+    if (!take_field(&text, ':', &field, &len) || len >= sizeof(number)) {
+        return false;
+    }
+    memcpy(number, field, len);
+    number[len] = '\0';
+    if (!num_parse_u64(number, SCRAM_ITERATIONS_MAX, &iterations) || iterations == 0) {
+        return false;
+    }
+    keys->iterations = (uint32_t)iterations;
+    if (!take_field(&text, '$', &field, &len) ||
+        !scram_base64_decode(field, len, keys->salt, sizeof(keys->salt), &salt_len)) {
+        return false;
+    }
+    keys->salt_len = (uint8_t)salt_len; /* at most SCRAM_SALT_MAX */
+    return take_key(&text, ':', keys->stored_key) && take_key(&text, '\0', keys->server_key);
+}
+
+bool scram_secret_parse(const char *text, struct scram_keys *ret)
+{
+    struct scram_keys keys = {0};
+    bool ok = secret_parse(text, &keys);
+
+    if (ok) {
+        *ret = keys;
+    }
+    scram_keys_wipe(&keys);
+    return ok;
+}
+
+void scram_secret_format(const struct scram_keys *keys, char *ret, size_t size)
+{
+    char salt[BASE64_BYTES(SCRAM_SALT_MAX) + 1];
+    char stored[BASE64_BYTES(SCRAM_KEY_BYTES) + 1];
+    char server[BASE64_BYTES(SCRAM_KEY_BYTES) + 1];
+
+    fatal_unless(size >= SCRAM_SECRET_TEXT_MAX && keys->iterations > 0 && keys->salt_len > 0);
+    scram_base64_encode(keys->salt, keys->salt_len, salt);
+    scram_base64_encode(keys->stored_key, SCRAM_KEY_BYTES, stored);
+    scram_base64_encode(keys->server_key, SCRAM_KEY_BYTES, server);
+    (void)snprintf(ret, size, SCRAM_MECHANISM "$%u:%s$%s:%s", (unsigned)keys->iterations, salt, stored,
+                   server); /* fits, see above */
+    explicit_bzero(stored, sizeof(stored));
+    explicit_bzero(server, sizeof(server));
+}
+
+/* ---- derivation ---- */
+
+static bool keys_from_salted(const uint8_t salted[SCRAM_KEY_BYTES], struct scram_keys *keys)
+{
+    return scram_hmac(salted, "Client Key", 10, keys->client_key) &&
+           scram_sha256(keys->client_key, SCRAM_KEY_BYTES, keys->stored_key) &&
+           scram_hmac(salted, "Server Key", 10, keys->server_key);
+}
+
+enum scram_verdict scram_keys_derive(const char *password, size_t password_len, const uint8_t *salt, size_t salt_len,
+                                     uint32_t iterations, struct scram_keys *ret)
+{
+    struct secret prepared = {0};
+    struct scram_keys keys = {.has_client_key = true};
+    uint8_t salted[SCRAM_KEY_BYTES];
+    bool ok;
+
+    if (iterations == 0 || iterations > SCRAM_ITERATIONS_DERIVE_MAX) {
+        return SCRAM_E_ITERATIONS;
+    }
+    if (salt_len == 0 || salt_len > SCRAM_SALT_MAX) {
+        return SCRAM_E_MALFORMED;
+    }
+    if (password_len > INT32_MAX || !saslprep_password(password, password_len, &prepared)) {
+        return SCRAM_E_INTERNAL;
+    }
+    ok = PKCS5_PBKDF2_HMAC(prepared.data, num_int(prepared.len), salt, num_int(salt_len), (int)iterations,
+                           EVP_sha256(), SCRAM_KEY_BYTES, salted) == 1 &&
+         keys_from_salted(salted, &keys);
+    if (ok) {
+        keys_set_salt(&keys, salt, salt_len, iterations);
+        *ret = keys;
+    }
+    secret_done(&prepared);
+    explicit_bzero(salted, sizeof(salted));
+    scram_keys_wipe(&keys);
+    return ok ? SCRAM_OK : SCRAM_E_INTERNAL;
+}
+
+bool scram_keys_from_pair(const uint8_t *client_key, const uint8_t *server_key, struct scram_keys *ret)
+{
+    struct scram_keys keys = {.has_client_key = true};
+    bool ok;
+
+    memcpy(keys.client_key, client_key, SCRAM_KEY_BYTES);
+    memcpy(keys.server_key, server_key, SCRAM_KEY_BYTES);
+    ok = scram_sha256(client_key, SCRAM_KEY_BYTES, keys.stored_key);
+    if (ok) {
+        *ret = keys;
+    }
+    scram_keys_wipe(&keys);
+    return ok;
+}
+
+/* ---- unknown users ---- */
+
+/* A value that is fixed per user and @process_key; @what keeps the kinds apart. */
+static bool mock_value(const uint8_t process_key[SCRAM_KEY_BYTES], char what, const char *user,
+                       uint8_t ret[SCRAM_KEY_BYTES])
+{
+    struct buf text = BUF_INIT(SIZE_MAX); /* names are bounded by the StartupMessage */
+    bool ok;
+
+    buf_append_u8(&text, (uint8_t)what);
+    buf_append_str(&text, user);
+    ok = buf_ok(&text) && scram_hmac(process_key, text.data, text.len, ret);
+    buf_done(&text);
+    return ok;
+}
+
+bool scram_salt_of_user(const uint8_t process_key[SCRAM_KEY_BYTES], const char *user, uint8_t ret[SCRAM_SALT_BYTES])
+{
+    uint8_t value[SCRAM_KEY_BYTES];
+
+    if (!mock_value(process_key, 'a', user, value)) {
+        return false;
+    }
+    memcpy(ret, value, SCRAM_SALT_BYTES);
+    return true;
+}
+
+bool scram_keys_mock(const uint8_t process_key[SCRAM_KEY_BYTES], const char *user, uint32_t iterations,
+                     struct scram_keys *ret)
+{
+    struct scram_keys keys = {.is_mock = true};
+    uint8_t salt[SCRAM_SALT_BYTES];
+
+    if (!scram_salt_of_user(process_key, user, salt) || !mock_value(process_key, 'b', user, keys.stored_key) ||
+        !mock_value(process_key, 'c', user, keys.server_key)) {
+        return false;
+    }
+    keys_set_salt(&keys, salt, sizeof(salt), iterations);
+    *ret = keys;
+    scram_keys_wipe(&keys);
+    return true;
+}
