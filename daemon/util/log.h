@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /* The logger: one line per event, written with one write(2) per destination, never blocking on a peer.
- * Destinations: stderr, a file (reopened on HUP), syslog. Text that came from a peer goes through log_escape(). */
+ * Destinations: stderr, a file (reopened on HUP), syslog. Text that came from a peer goes through log_escape().
+ *
+ * A line is `2026-11-21 07:00:00.123 UTC [pid] LEVEL message`; on a stderr that is the journal `<priority>` stands in
+ * place of the time. At most 4 KiB, longer ones end in "...[cut]"; control characters become blanks. A line that cannot
+ * be written is lost and nothing else happens; the program ignores SIGPIPE. Before log_setup(): stderr, up to LOG.
+ * For the loop's thread only. errno survives a call. */
 #ifndef PGPOOLD_UTIL_LOG_H
 #define PGPOOLD_UTIL_LOG_H
 
@@ -30,10 +35,11 @@ struct log_settings {
 };
 
 /* Puts new settings in force; (re)opens the file. 0, or -errno when the file cannot be opened: then the old
- * destinations stay. */
+ * destinations stay. A closed descriptor 2 is filled with /dev/null, lest a connection gets that number. */
 MUSTCHECK int log_setup(const struct log_settings *s);
 /* Is @name a syslog facility? */
 bool log_facility_is_known(const char *name);
+/* Closes file and syslog; later lines go to stderr. */
 void log_done(void);
 
 bool log_is_on(enum log_level level);
@@ -58,7 +64,8 @@ bool log_rate_ok(struct log_rate *site, unsigned burst);
         }                                          \
     } while (0)
 
-/* Copies @text to @ret with control bytes, quotes of no harm left alone, as \xNN; cuts at @size. Returns @ret. */
+/* Copies @text to @ret with control characters and bytes that are not UTF-8 as \xNN; all else stays, quotes too. Cuts
+ * to @size bytes with the NUL, never inside a character. Returns @ret. */
 const char *log_escape(char *ret, size_t size, const char *text);
 
 #endif
