@@ -10,6 +10,7 @@
 
 #include "daemon/util/clock.h"
 #include "daemon/util/macros.h"
+#include "protocol/error_msg.h"
 #include "protocol/tls.h"
 
 #include <stdbool.h>
@@ -29,7 +30,7 @@ enum backend_connect_until {
 enum backend_connect_status {
     BACKEND_CONNECT_OK,
     BACKEND_CONNECT_FAILED,  /* unreachable, refused, TLS, lost */
-    BACKEND_CONNECT_REFUSED, /* the server answered with an ErrorResponse: sqlstate and server_message are set */
+    BACKEND_CONNECT_REFUSED, /* the server answered with an ErrorResponse: server_error is set */
     BACKEND_CONNECT_TIMEOUT,
     BACKEND_CONNECT_STATUSES,
 };
@@ -88,9 +89,8 @@ struct backend_connect_result {
     struct tls *tls;  /* NULL: not encrypted */
     struct backend_address peer;
     struct backend_address local;
-    const char *error;          /* one line; "" with BACKEND_CONNECT_OK */
-    const char *sqlstate;       /* 5 characters; "" unless the server sent an ErrorResponse */
-    const char *server_message; /* its message; "" unless so */
+    const char *error; /* one line; "" with BACKEND_CONNECT_OK */
+    const struct pg_error *server_error; /* BACKEND_CONNECT_REFUSED: what it said; else NULL */
 };
 
 typedef void (*backend_connect_fn)(struct backend_connect *c, void *owner, const struct backend_connect_result *r);
