@@ -67,7 +67,8 @@ struct resolve_request {
     struct resolve_host *host;
     resolve_fn fn;
     struct resolve_addr numeric; /* the answer, when the name was an address already */
-    bool failed_early;
+    bool bad_name;
+    bool changed;
 };
 
 /* What SHOW DNS_HOSTS and SHOW DNS_ZONES print. Borrowed during the callback. */
@@ -98,7 +99,7 @@ MUSTCHECK struct resolver *resolver_new(struct loop *loop, const struct resolver
 /* New settings, also when only the content of resolv.conf changed. Requests under way stay so. 0, or -errno: the old
  * ones stay in force. */
 MUSTCHECK int resolver_set(struct resolver *r, const struct resolver_settings *s);
-/* No request may be under way: cancel them first. */
+/* No request may be under way: cancel them first. Not from a callback of this file. */
 struct resolver *resolver_free(struct resolver *r);
 
 /* -- use -- */
