@@ -21,7 +21,7 @@ struct option_place {
 };
 
 struct config {
-    char *path; /* as it was loaded, or conffile where the file names another one for the next RELOAD */
+    char *path; /* as it was loaded; the next RELOAD reads settings.conffile, which is the same unless set otherwise */
     struct settings settings;
 
     struct option_place *places; /* one for each option, by option_index(); private */
@@ -34,11 +34,10 @@ struct config {
     struct user_config *users;
     struct peer_config *peers;
 
-    /* From auth_file, auth_hba_file, auth_ident_file; NULL where the option is empty. Owned; the daemon may put a
-     * newer one in place of the old, which it then frees. */
-    struct userlist *userlist;
-    struct hba *hba;
-    struct ident *ident;
+    /* Owned; the daemon may put a newer one in place of the old, which it then frees. */
+    struct userlist *userlist; /* auth_file, NULL where that is empty */
+    struct hba *hba;           /* auth_hba_file, NULL unless auth_type is hba */
+    struct ident *ident;       /* auth_ident_file, NULL unless auth_type is hba and it is given */
 };
 
 /* Reads @path and all it names. NULL when anything is wrong; then @errors has every fault. */
@@ -66,7 +65,7 @@ bool config_name_is_console(const char *database);
 /* Adds a fault for each pair of settings that do not fit together, and for each file they name that cannot be read.
  * @places: by option_index(), or NULL when unknown. */
 void config_check_settings(const struct settings *s, const struct option_place *places, struct config_errors *errors);
-/* The same for the entries, and between them and the settings and files. */
+/* The same for the entries, the rules and maps, and between them and the settings. */
 void config_check_entries(const struct config *c, struct config_errors *errors);
 
 #endif

@@ -26,7 +26,7 @@ struct hba_rule {
     enum hba_conn_type conn_type;
     enum auth_type method; /* TRUST REJECT MD5 PLAIN SCRAM PEER CERT PAM LDAP */
     char *map;             /* of map=, "" for none */
-    char *ldap_options;    /* of method ldap: key=value list as in auth_ldap_options, "" for none */
+    char *ldap_options;    /* of method ldap: as hba_ldap_options() gives them, "" for none */
     char *file;
     unsigned line;
     struct hba_conditions *conditions;
@@ -40,6 +40,11 @@ struct hba_login {
     const char *user;
     bool is_replication; /* physical: replication=true without a database */
 };
+
+/* Options of method ldap as written in an HBA file (also the value of auth_ldap_options), checked and put into the form
+ * of conninfo.h: key='value' with blanks between them. NULL: wrong, and @why (CONFIG_WHY_SIZE bytes) says why. The
+ * caller frees the text. */
+char *hba_ldap_options(const char *text, char *why);
 
 /* NULL when a line is wrong or the file cannot be read; every fault is in @errors. */
 struct hba *hba_load(const char *path, struct config_errors *errors);
