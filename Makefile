@@ -53,7 +53,8 @@ LIB_SRCS := $(filter-out daemon/main.c,$(SRCS))
 UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_HELPERS := $(sort $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c)))
 FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-C_FILES := $(sort $(wildcard $(DIRS:%=%/*.[ch]) tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch]))
+C_FILES := $(sort $(wildcard $(DIRS:%=%/*.[ch]) tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch] \
+                             tests/lint/*.c))
 VERSION := $(shell sed -n 's/^\#define PGPOOLD_VERSION "\(.*\)".*/\1/p' daemon/*.h 2>/dev/null | head -n 1)
 ifeq ($(VERSION),)
 VERSION := 0
@@ -129,7 +130,8 @@ endif
 LIB := $(B)/libpgpoold.a
 UNIT_PROGS := $(UNIT_SRCS:tests/unit/%.c=$(B)/tests/unit/%)
 FUZZ_PROGS := $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/tests/fuzz/%)
-OBJS := $(patsubst %.c,$(B)/%.o,$(SRCS) $(UNIT_SRCS) $(UNIT_HELPERS) $(FUZZ_SRCS))
+DOC_PROG := $(B)/tests/lint/options_doc
+OBJS := $(patsubst %.c,$(B)/%.o,$(SRCS) $(UNIT_SRCS) $(UNIT_HELPERS) $(FUZZ_SRCS) tests/lint/options_doc.c)
 MAN_PAGES := $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.[1-8].scd))
 
 .DELETE_ON_ERROR:
@@ -173,6 +175,10 @@ $(UNIT_PROGS): $(B)/tests/unit/%: $(B)/tests/unit/%.o $(UNIT_HELPERS:%.c=$(B)/%.
 $(FUZZ_PROGS): $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(LIB)
 	$(say) LINK $@
 	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
+
+$(DOC_PROG): $(DOC_PROG).o $(LIB)
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LIBS)
 
 -include $(OBJS:.o=.d)
 
@@ -234,7 +240,7 @@ coverage: ## line coverage of unit and integration tests, per file
 
 # ---------------------------------------------------------------------------------------------------- care
 
-.PHONY: format format-check lint lint-own compile-db demo deps tags clean help dist distcheck deb
+.PHONY: format format-check lint example demo deps tags clean help dist distcheck deb
 
 format: ## lays out the C sources with clang-format
 	@packaging/deps.sh lint
@@ -244,9 +250,13 @@ format-check: ## fails when `make format` would change something
 	@packaging/deps.sh lint
 	@$(CLANG_FORMAT) --dry-run -Werror $(C_FILES) && echo 'format-check: fine'
 
-lint: ## clang-tidy, cppcheck, codespell, shellcheck, arrows, doors, banned words, file sizes
+lint: ## clang-tidy, cppcheck, codespell, shellcheck, arrows, doors, banned words, sizes, docs; LINT='own tidy'
 	@packaging/deps.sh build test lint
+	@$(SUB) build/release/tests/lint/options_doc
 	@$(PYTHON) tests/lint/run.py --jobs $(JOBS) --flags '-std=gnu17 $(ALL_CPPFLAGS) $(WARNINGS)' $(LINT)
+
+example: build/release/tests/lint/options_doc ## writes pgpoold.ini.example from the table of options
+	@$< example > build/example && mv build/example pgpoold.ini.example
 
 deps: ## installs what is missing to build, test and lint (Debian; root or sudo)
 	@packaging/deps.sh build test lint bench
@@ -273,10 +283,12 @@ help: ## this list
 .PHONY: install uninstall man
 man: $(MAN_PAGES)
 
-build/man/%: packaging/man/%.scd
+# A line @OPTIONS@ in a page stands for what the table of options says.
+build/man/%: packaging/man/%.scd build/release/tests/lint/options_doc
 	@mkdir -p $(@D)
 	$(say) SCDOC $@
-	$(Q)scdoc < $< > $@
+	$(Q)build/release/tests/lint/options_doc man > $@.options
+	$(Q)sed -e '/^@OPTIONS@$$/{r $@.options' -e 'd}' $< | scdoc > $@
 
 SYSTEMD_UNITS = $(wildcard packaging/systemd/*.service packaging/systemd/*.socket)
 SYSTEMD_SYSUSERS = $(wildcard packaging/systemd/*sysusers*.conf)

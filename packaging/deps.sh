@@ -34,6 +34,7 @@ done
 
 if ! command -v dpkg-query >/dev/null; then
     echo "deps.sh: not a Debian system; these packages are wanted, by their Debian names:" >&2
+    # shellcheck disable=SC2086 # one line out of several
     echo $packages >&2
     exit 1
 fi

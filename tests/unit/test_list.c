@@ -147,7 +147,7 @@ static void test_loop_over_nothing(void **state)
 static void test_node_moves_between_lists(void **state)
 {
     struct list *l = *state;
-    struct list other;
+    static struct list other;
 
     list_init(&other);
     list_remove(l, &items[3].link);
