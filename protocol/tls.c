@@ -377,6 +377,7 @@ enum tls_result tls_peek(struct tls *tls, void *buf, size_t len, size_t *ret_n)
     if (tls->dead != TLS_DONE) {
         return tls->dead;
     }
+    tls->starved = false;
     ERR_clear_error();
     ret = SSL_peek_ex(tls->ssl, buf, len, ret_n);
     if (ret == 1) {
