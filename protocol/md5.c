@@ -11,14 +11,17 @@
 #define PREFIX "md5"
 #define PREFIX_BYTES 3
 
-/* "md5" + hex(md5(a || b)). EVP and not MD5(): the latter answers even where FIPS mode forbids it. */
-static enum md5_verdict md5_text(const void *a, size_t a_len, const void *b, size_t b_len, char ret[MD5_TEXT_SIZE])
+/* "md5" + hex(md5(a || b)). EVP and not MD5(): the latter answers even where FIPS mode forbids
+ * it. */
+static enum md5_verdict md5_text(const void *a, size_t a_len, const void *b, size_t b_len,
+                                 char ret[MD5_TEXT_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
     uint8_t digest[DIGEST_BYTES];
     EVP_MD_CTX *ctx = EVP_MD_CTX_new(); /* freeing it wipes its state */
-    bool ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_md5(), NULL) == 1 && EVP_DigestUpdate(ctx, a, a_len) == 1 &&
-              EVP_DigestUpdate(ctx, b, b_len) == 1 && EVP_DigestFinal_ex(ctx, digest, NULL) == 1;
+    bool ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_md5(), NULL) == 1 &&
+              EVP_DigestUpdate(ctx, a, a_len) == 1 && EVP_DigestUpdate(ctx, b, b_len) == 1 &&
+              EVP_DigestFinal_ex(ctx, digest, NULL) == 1;
 
     EVP_MD_CTX_free(ctx);
     if (!ok) {
@@ -40,7 +43,8 @@ bool md5_secret_is(const char *text)
            strspn(text + PREFIX_BYTES, "0123456789abcdefABCDEF") == HEX_BYTES;
 }
 
-enum md5_verdict md5_secret_make(const char *password, size_t password_len, const char *user, char ret[MD5_TEXT_SIZE])
+enum md5_verdict md5_secret_make(const char *password, size_t password_len, const char *user,
+                                 char ret[MD5_TEXT_SIZE])
 {
     return md5_text(password, password_len, user, strlen(user), ret);
 }
@@ -59,7 +63,8 @@ static bool secret_digits(const char *secret, char ret[HEX_BYTES])
     return true;
 }
 
-enum md5_verdict md5_response_make(const char *secret, const uint8_t salt[MD5_SALT_BYTES], char ret[MD5_TEXT_SIZE])
+enum md5_verdict md5_response_make(const char *secret, const uint8_t salt[MD5_SALT_BYTES],
+                                   char ret[MD5_TEXT_SIZE])
 {
     char hex[HEX_BYTES];
     enum md5_verdict v;
@@ -81,7 +86,8 @@ static enum md5_verdict compare(const char *expected, const char *got)
     return MD5_OK;
 }
 
-enum md5_verdict md5_response_check(const char *secret, const uint8_t salt[MD5_SALT_BYTES], const char *response)
+enum md5_verdict md5_response_check(const char *secret, const uint8_t salt[MD5_SALT_BYTES],
+                                    const char *response)
 {
     char expected[MD5_TEXT_SIZE];
     enum md5_verdict v = md5_response_make(secret, salt, expected);

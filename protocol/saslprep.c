@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* The rules and tables are libidn's; the order of the steps is PostgreSQL's. RFC 3454 normalises first and then looks
- * for prohibited and right-to-left characters in the result; PostgreSQL looks for them in what the mapping step left,
- * before normalising. U+0340 shows it: prohibited there, an innocent U+0300 in the RFC's order. A password has to
- * come out as the server that stored the secret has it, so its order rules. */
+/* The rules and tables are libidn's; the order of the steps is PostgreSQL's. RFC 3454 normalises
+ * first and then looks for prohibited and right-to-left characters in the result; PostgreSQL
+ * looks for them in what the mapping step left, before normalising. U+0340 shows it: prohibited
+ * there, an innocent U+0300 in the RFC's order. A password has to come out as the server that
+ * stored the secret has it, so its order rules. */
 #include "protocol/saslprep.h"
 
 #include "daemon/util/fatal.h"
@@ -12,7 +13,8 @@
 #include <string.h>
 #include <stringprep.h>
 
-/* Longer ones are taken as raw bytes: normalising sorts combining marks in quadratic time, 4 ms for this many. */
+/* Longer ones are taken as raw bytes: normalising sorts combining marks in quadratic time, 4 ms
+ * for this many. */
 #define SASLPREP_MAX_BYTES 8192
 /* NFKC makes at most 18 characters of one (U+FDFA). */
 #define NFKC_GROWTH 18
@@ -28,11 +30,12 @@ static bool is_ascii(const char *text, size_t len)
     return seen < 0x80;
 }
 
-/* Unicode 3.2, which libidn has, normalises these five wrongly; Corrigendum 4 put them right, and PostgreSQL's tables
- * are newer. With them every single character comes out as in PostgreSQL 15. What still differs are sequences that
- * Public Review Issue 29 describes (a Hangul consonant, a combining mark, a Hangul vowel): nobody can write them. */
+/* Unicode 3.2, which libidn has, normalises these five wrongly; Corrigendum 4 put them right,
+ * and PostgreSQL's tables are newer. With them every single character comes out as in PostgreSQL
+ * 15. What still differs are sequences that Public Review Issue 29 describes (a Hangul
+ * consonant, a combining mark, a Hangul vowel): nobody can write them. */
 static const Stringprep_table_element corrected[] = {
-    {0x2f868, 0x2f868, {0x36fc}},  {0x2f874, 0x2f874, {0x5f53}}, {0x2f91f, 0x2f91f, {0x243ab}},
+    {0x2f868, 0x2f868, {0x36fc}}, {0x2f874, 0x2f874, {0x5f53}}, {0x2f91f, 0x2f91f, {0x243ab}},
     {0x2f95f, 0x2f95f, {0x7aee}}, {0x2f9bf, 0x2f9bf, {0x45d7}},
 };
 
@@ -102,7 +105,8 @@ static enum prepared prepare(const char *password, size_t len, struct secret *re
         return PREPARED_NO_MEMORY;
     }
     profile_of_postgres(profile);
-    if (stringprep_4i(chars, &n_chars, cap, STRINGPREP_NO_UNASSIGNED, profile) == STRINGPREP_OK && n_chars > 0) {
+    if (stringprep_4i(chars, &n_chars, cap, STRINGPREP_NO_UNASSIGNED, profile) == STRINGPREP_OK &&
+        n_chars > 0) {
         result = to_utf8(chars, n_chars, ret);
     }
     explicit_bzero(chars, cap * sizeof(*chars));

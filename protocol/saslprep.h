@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* SASLprep (RFC 4013) of a password, the way PostgreSQL applies it: where the rules refuse the text (not UTF-8,
- * prohibited or unassigned characters, mixed directions, nothing left) its raw bytes are the result. So there is no
- * verdict: there always is a password. The one door to libidn. */
+/* SASLprep (RFC 4013) of a password, the way PostgreSQL applies it: where the rules refuse the
+ * text (not UTF-8, prohibited or unassigned characters, mixed directions, nothing left) its raw
+ * bytes are the result. So there is no verdict: there always is a password. The one door to
+ * libidn. */
 #ifndef PGPOOLD_PROTOCOL_SASLPREP_H
 #define PGPOOLD_PROTOCOL_SASLPREP_H
 

@@ -42,7 +42,8 @@ enum scram_mechanism scram_mechanism_by_name(const char *name)
     return strcmp(name, SCRAM_MECHANISM_PLUS) == 0 ? SCRAM_MECH_SHA_256_PLUS : SCRAM_MECH_UNKNOWN;
 }
 
-bool scram_hmac(const uint8_t key[SCRAM_KEY_BYTES], const void *data, size_t len, uint8_t ret[SCRAM_KEY_BYTES])
+bool scram_hmac(const uint8_t key[SCRAM_KEY_BYTES], const void *data, size_t len,
+                uint8_t ret[SCRAM_KEY_BYTES])
 {
     return HMAC(EVP_sha256(), key, SCRAM_KEY_BYTES, data, len, ret, NULL) != NULL;
 }
@@ -57,15 +58,18 @@ void scram_keys_wipe(struct scram_keys *keys)
     explicit_bzero(keys, sizeof(*keys));
 }
 
-bool scram_keys_fit(const struct scram_keys *keys, const uint8_t *salt, size_t salt_len, uint32_t iterations)
+bool scram_keys_fit(const struct scram_keys *keys, const uint8_t *salt, size_t salt_len,
+                    uint32_t iterations)
 {
     if (keys->iterations == 0 || keys->salt_len == 0) {
         return true;
     }
-    return keys->iterations == iterations && keys->salt_len == salt_len && memcmp(keys->salt, salt, salt_len) == 0;
+    return keys->iterations == iterations && keys->salt_len == salt_len &&
+           memcmp(keys->salt, salt, salt_len) == 0;
 }
 
-static void keys_set_salt(struct scram_keys *keys, const uint8_t *salt, size_t salt_len, uint32_t iterations)
+static void keys_set_salt(struct scram_keys *keys, const uint8_t *salt, size_t salt_len,
+                          uint32_t iterations)
 {
     memcpy(keys->salt, salt, salt_len);
     keys->salt_len = (uint8_t)salt_len; /* at most SCRAM_SALT_MAX */
@@ -99,8 +103,8 @@ static bool take_key(const char **pos, char until, uint8_t ret[SCRAM_KEY_BYTES])
     size_t len;
     size_t n;
 
-    return take_field(pos, until, &text, &len) && scram_base64_decode(text, len, ret, SCRAM_KEY_BYTES, &n) &&
-           n == SCRAM_KEY_BYTES;
+    return take_field(pos, until, &text, &len) &&
+           scram_base64_decode(text, len, ret, SCRAM_KEY_BYTES, &n) && n == SCRAM_KEY_BYTES;
 }
 
 static bool secret_parse(const char *text, struct scram_keys *keys)
@@ -154,8 +158,8 @@ void scram_secret_format(const struct scram_keys *keys, char *ret, size_t size)
     scram_base64_encode(keys->salt, keys->salt_len, salt);
     scram_base64_encode(keys->stored_key, SCRAM_KEY_BYTES, stored);
     scram_base64_encode(keys->server_key, SCRAM_KEY_BYTES, server);
-    (void)snprintf(ret, size, SCRAM_MECHANISM "$%u:%s$%s:%s", (unsigned)keys->iterations, salt, stored,
-                   server); /* fits, see above */
+    (void)snprintf(ret, size, SCRAM_MECHANISM "$%u:%s$%s:%s", (unsigned)keys->iterations, salt,
+                   stored, server); /* fits, see above */
     explicit_bzero(stored, sizeof(stored));
     explicit_bzero(server, sizeof(server));
 }
@@ -169,28 +173,28 @@ static bool keys_from_salted(const uint8_t salted[SCRAM_KEY_BYTES], struct scram
            scram_hmac(salted, "Server Key", 10, keys->server_key);
 }
 
-enum scram_verdict scram_keys_derive(const char *password, size_t password_len, const uint8_t *salt, size_t salt_len,
-                                     uint32_t iterations, struct scram_keys *ret)
+enum scram_verdict scram_keys_derive(const char *password, size_t password_len,
+                                     const struct scram_salt *salt, struct scram_keys *ret)
 {
     struct secret prepared = {0};
     struct scram_keys keys = {.has_client_key = true};
     uint8_t salted[SCRAM_KEY_BYTES];
     bool ok;
 
-    if (iterations == 0 || iterations > SCRAM_ITERATIONS_DERIVE_MAX) {
+    if (salt->iterations == 0 || salt->iterations > SCRAM_ITERATIONS_DERIVE_MAX) {
         return SCRAM_E_ITERATIONS;
     }
-    if (salt_len == 0 || salt_len > SCRAM_SALT_MAX) {
+    if (salt->len == 0 || salt->len > SCRAM_SALT_MAX) {
         return SCRAM_E_MALFORMED;
     }
-    if (password_len > INT32_MAX || !saslprep_password(password, password_len, &prepared)) {
+    if (!saslprep_password(password, password_len, &prepared)) {
         return SCRAM_E_INTERNAL;
     }
-    ok = PKCS5_PBKDF2_HMAC(prepared.data, num_int(prepared.len), salt, num_int(salt_len), (int)iterations,
-                           EVP_sha256(), SCRAM_KEY_BYTES, salted) == 1 &&
+    ok = PKCS5_PBKDF2_HMAC(prepared.data, num_int(prepared.len), salt->bytes, num_int(salt->len),
+                           (int)salt->iterations, EVP_sha256(), SCRAM_KEY_BYTES, salted) == 1 &&
          keys_from_salted(salted, &keys);
     if (ok) {
-        keys_set_salt(&keys, salt, salt_len, iterations);
+        keys_set_salt(&keys, salt->bytes, salt->len, salt->iterations);
         *ret = keys;
     }
     secret_done(&prepared);
@@ -199,7 +203,8 @@ enum scram_verdict scram_keys_derive(const char *password, size_t password_len, 
     return ok ? SCRAM_OK : SCRAM_E_INTERNAL;
 }
 
-bool scram_keys_from_pair(const uint8_t *client_key, const uint8_t *server_key, struct scram_keys *ret)
+bool scram_keys_from_pair(const uint8_t *client_key, const uint8_t *server_key,
+                          struct scram_keys *ret)
 {
     struct scram_keys keys = {.has_client_key = true};
     bool ok;
@@ -230,7 +235,8 @@ static bool mock_value(const uint8_t process_key[SCRAM_KEY_BYTES], char what, co
     return ok;
 }
 
-bool scram_salt_of_user(const uint8_t process_key[SCRAM_KEY_BYTES], const char *user, uint8_t ret[SCRAM_SALT_BYTES])
+bool scram_salt_of_user(const uint8_t process_key[SCRAM_KEY_BYTES], const char *user,
+                        uint8_t ret[SCRAM_SALT_BYTES])
 {
     uint8_t value[SCRAM_KEY_BYTES];
 
@@ -241,13 +247,14 @@ bool scram_salt_of_user(const uint8_t process_key[SCRAM_KEY_BYTES], const char *
     return true;
 }
 
-bool scram_keys_mock(const uint8_t process_key[SCRAM_KEY_BYTES], const char *user, uint32_t iterations,
-                     struct scram_keys *ret)
+bool scram_keys_mock(const uint8_t process_key[SCRAM_KEY_BYTES], const char *user,
+                     uint32_t iterations, struct scram_keys *ret)
 {
     struct scram_keys keys = {.is_mock = true};
     uint8_t salt[SCRAM_SALT_BYTES];
 
-    if (!scram_salt_of_user(process_key, user, salt) || !mock_value(process_key, 'b', user, keys.stored_key) ||
+    if (!scram_salt_of_user(process_key, user, salt) ||
+        !mock_value(process_key, 'b', user, keys.stored_key) ||
         !mock_value(process_key, 'c', user, keys.server_key)) {
         return false;
     }

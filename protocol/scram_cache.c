@@ -75,7 +75,8 @@ static void append_field(struct buf *b, const void *data, size_t len)
     buf_append(b, data, len);
 }
 
-static bool id_of(const struct scram_cache *cache, const struct scram_cache_query *q, uint8_t ret[SCRAM_KEY_BYTES])
+static bool id_of(const struct scram_cache *cache, const struct scram_cache_query *q,
+                  uint8_t ret[SCRAM_KEY_BYTES])
 {
     struct buf text = BUF_INIT(SIZE_MAX); /* names and passwords are bounded where they are read */
     bool ok;
@@ -100,7 +101,8 @@ static struct entry *find(struct scram_cache *cache, const uint8_t id[SCRAM_KEY_
     return e;
 }
 
-static void keep(struct scram_cache *cache, const uint8_t id[SCRAM_KEY_BYTES], const struct scram_keys *keys)
+static void keep(struct scram_cache *cache, const uint8_t id[SCRAM_KEY_BYTES],
+                 const struct scram_keys *keys)
 {
     struct entry *e;
 
@@ -122,7 +124,8 @@ static void keep(struct scram_cache *cache, const uint8_t id[SCRAM_KEY_BYTES], c
     list_add_head(&cache->used, &e->link);
 }
 
-static bool recall(struct scram_cache *cache, const uint8_t id[SCRAM_KEY_BYTES], struct scram_keys *ret)
+static bool recall(struct scram_cache *cache, const uint8_t id[SCRAM_KEY_BYTES],
+                   struct scram_keys *ret)
 {
     struct entry *e = find(cache, id);
 
@@ -136,10 +139,13 @@ static bool recall(struct scram_cache *cache, const uint8_t id[SCRAM_KEY_BYTES],
     return true;
 }
 
-static enum scram_verdict derive(struct scram_cache *cache, const struct scram_cache_query *q, struct scram_keys *ret)
+static enum scram_verdict derive(struct scram_cache *cache, const struct scram_cache_query *q,
+                                 struct scram_keys *ret)
 {
+    struct scram_salt salt = {.bytes = q->salt, .len = q->salt_len, .iterations = q->iterations};
+
     cache->derivations++;
-    return scram_keys_derive(q->password, q->password_len, q->salt, q->salt_len, q->iterations, ret);
+    return scram_keys_derive(q->password, q->password_len, &salt, ret);
 }
 
 enum scram_verdict scram_cache_derive(struct scram_cache *cache, const struct scram_cache_query *q,
@@ -161,8 +167,9 @@ enum scram_verdict scram_cache_derive(struct scram_cache *cache, const struct sc
     return v;
 }
 
-enum scram_verdict scram_cache_check(struct scram_cache *cache, const char *user, const char *password,
-                                     const struct scram_keys *stored, struct scram_keys *ret)
+enum scram_verdict scram_cache_check(struct scram_cache *cache, const char *user,
+                                     const char *password, const struct scram_keys *stored,
+                                     struct scram_keys *ret)
 {
     struct scram_cache_query q = {
         .user = user,
@@ -185,7 +192,8 @@ enum scram_verdict scram_cache_check(struct scram_cache *cache, const char *user
         v = derive(cache, &q, &keys);
     }
     if (v == SCRAM_OK &&
-        (!secret_bytes_equal(keys.stored_key, stored->stored_key, SCRAM_KEY_BYTES) || stored->is_mock)) {
+        (!secret_bytes_equal(keys.stored_key, stored->stored_key, SCRAM_KEY_BYTES) ||
+         stored->is_mock)) {
         v = SCRAM_E_PROOF;
     }
     if (v == SCRAM_OK) {

@@ -74,7 +74,8 @@ struct scram_client *scram_client_free(struct scram_client *c)
 }
 
 /* The one place that moves the state: on success to @next, else to the end. */
-static enum scram_verdict client_end_step(struct scram_client *c, enum scram_verdict v, enum client_state next)
+static enum scram_verdict client_end_step(struct scram_client *c, enum scram_verdict v,
+                                          enum client_state next)
 {
     c->state = v == SCRAM_OK ? next : CLIENT_FAILED;
     return v;
@@ -107,7 +108,8 @@ static enum scram_verdict take_nonce(struct scram_client *c, const struct scram_
     if (!scram_nonce_is_valid(r->value, r->len)) {
         return SCRAM_E_MALFORMED;
     }
-    if (r->len <= SCRAM_NONCE_TEXT_BYTES || memcmp(r->value, c->nonce_text, SCRAM_NONCE_TEXT_BYTES) != 0) {
+    if (r->len <= SCRAM_NONCE_TEXT_BYTES ||
+        memcmp(r->value, c->nonce_text, SCRAM_NONCE_TEXT_BYTES) != 0) {
         return SCRAM_E_NONCE;
     }
     return buf_append(&c->nonce, r->value, r->len) ? SCRAM_OK : SCRAM_E_INTERNAL;
@@ -146,7 +148,8 @@ static enum scram_verdict client_challenge(struct scram_client *c, const void *m
     if (v == SCRAM_OK) {
         v = scram_read_named(&r, 's', &a);
     }
-    if (v == SCRAM_OK && !scram_base64_decode(a.value, a.len, c->salt, sizeof(c->salt), &c->salt_len)) {
+    if (v == SCRAM_OK &&
+        !scram_base64_decode(a.value, a.len, c->salt, sizeof(c->salt), &c->salt_len)) {
         v = SCRAM_E_MALFORMED;
     }
     if (v == SCRAM_OK) {
@@ -189,7 +192,8 @@ static bool build_without_proof(struct scram_client *c, struct buf *out)
     return buf_append(&c->auth, out->data + start, out->len - start);
 }
 
-static enum scram_verdict client_final(struct scram_client *c, const struct scram_keys *keys, struct buf *out)
+static enum scram_verdict client_final(struct scram_client *c, const struct scram_keys *keys,
+                                       struct buf *out)
 {
     uint8_t proof[SCRAM_KEY_BYTES];
     char text[BASE64_BYTES(SCRAM_KEY_BYTES) + 1];
@@ -200,7 +204,8 @@ static enum scram_verdict client_final(struct scram_client *c, const struct scra
     if (!keys->has_client_key || !scram_keys_fit(keys, c->salt, c->salt_len, c->iterations)) {
         return SCRAM_E_KEYS;
     }
-    if (!build_without_proof(c, out) || !scram_hmac(keys->stored_key, c->auth.data, c->auth.len, proof) ||
+    if (!build_without_proof(c, out) ||
+        !scram_hmac(keys->stored_key, c->auth.data, c->auth.len, proof) ||
         !scram_hmac(keys->server_key, c->auth.data, c->auth.len, c->server_signature)) {
         return SCRAM_E_INTERNAL;
     }
@@ -211,7 +216,8 @@ static enum scram_verdict client_final(struct scram_client *c, const struct scra
     return buf_append_fmt(out, ",p=%s", text) ? SCRAM_OK : SCRAM_E_INTERNAL;
 }
 
-enum scram_verdict scram_client_final(struct scram_client *c, const struct scram_keys *keys, struct buf *out)
+enum scram_verdict scram_client_final(struct scram_client *c, const struct scram_keys *keys,
+                                      struct buf *out)
 {
     return client_end_step(c, client_final(c, keys, out), CLIENT_PROVED);
 }

@@ -24,9 +24,10 @@ struct scram_server {
     bool plus_offered;
     uint8_t binding[SCRAM_BINDING_MAX];
     size_t binding_len;
-    struct buf expected_c; /* what "c=" of client-final must decode to: gs2 header and binding data */
-    struct buf nonce;      /* both halves */
-    struct buf auth;       /* AuthMessage, as far as it is known */
+    struct buf
+        expected_c;   /* what "c=" of client-final must decode to: gs2 header and binding data */
+    struct buf nonce; /* both halves */
+    struct buf auth;  /* AuthMessage, as far as it is known */
 };
 
 struct scram_server *scram_server_new(const struct scram_server_params *p)
@@ -67,13 +68,15 @@ struct scram_server *scram_server_free(struct scram_server *s)
 }
 
 /* The one place that moves the state: on success to @next, else to the end. */
-static enum scram_verdict server_end_step(struct scram_server *s, enum scram_verdict v, enum server_state next)
+static enum scram_verdict server_end_step(struct scram_server *s, enum scram_verdict v,
+                                          enum server_state next)
 {
     s->state = v == SCRAM_OK ? next : SERVER_FAILED;
     return v;
 }
 
-/* gs2-cbind-flag and its comma (RFC 5802 section 7), then PostgreSQL's rules on what goes with which mechanism. */
+/* gs2-cbind-flag and its comma (RFC 5802 section 7), then PostgreSQL's rules on what goes with
+ * which mechanism. */
 static enum scram_verdict read_cbind_flag(const struct scram_server *s, struct scram_reader *r)
 {
     static const char bound[] = "p=" SCRAM_BINDING_TYPE ",";
@@ -84,7 +87,8 @@ static enum scram_verdict read_cbind_flag(const struct scram_server *s, struct s
             r->pos[1] != '=') {
             return SCRAM_E_MALFORMED;
         }
-        if ((size_t)(r->end - r->pos) < sizeof(bound) - 1 || memcmp(r->pos, bound, sizeof(bound) - 1) != 0) {
+        if ((size_t)(r->end - r->pos) < sizeof(bound) - 1 ||
+            memcmp(r->pos, bound, sizeof(bound) - 1) != 0) {
             return SCRAM_E_UNSUPPORTED;
         }
         r->pos += sizeof(bound) - 1;
@@ -114,7 +118,8 @@ static enum scram_verdict read_gs2_header(struct scram_server *s, struct scram_r
         return SCRAM_E_MALFORMED;
     }
     if (*r->pos != ',') {
-        return *r->pos == 'a' ? SCRAM_E_UNSUPPORTED : SCRAM_E_MALFORMED; /* an authzid, or rubbish */
+        return *r->pos == 'a' ? SCRAM_E_UNSUPPORTED
+                              : SCRAM_E_MALFORMED; /* an authzid, or rubbish */
     }
     r->pos++;
     buf_append(&s->expected_c, start, (size_t)(r->pos - start));
@@ -168,7 +173,8 @@ static enum scram_verdict build_first(struct scram_server *s, struct buf *out)
     return SCRAM_OK;
 }
 
-static enum scram_verdict server_first(struct scram_server *s, const void *msg, size_t len, struct buf *out)
+static enum scram_verdict server_first(struct scram_server *s, const void *msg, size_t len,
+                                       struct buf *out)
 {
     struct scram_reader r;
     enum scram_verdict v;
@@ -187,7 +193,8 @@ static enum scram_verdict server_first(struct scram_server *s, const void *msg, 
     return build_first(s, out);
 }
 
-enum scram_verdict scram_server_first(struct scram_server *s, const void *msg, size_t len, struct buf *out)
+enum scram_verdict scram_server_first(struct scram_server *s, const void *msg, size_t len,
+                                      struct buf *out)
 {
     return server_end_step(s, server_first(s, msg, len, out), SERVER_CHALLENGED);
 }
@@ -207,7 +214,8 @@ static enum scram_verdict check_binding(const struct scram_server *s, const stru
 }
 
 /* Reads client-final and completes AuthMessage. */
-static enum scram_verdict read_final(struct scram_server *s, struct scram_reader *r, uint8_t ret_proof[SCRAM_KEY_BYTES])
+static enum scram_verdict read_final(struct scram_server *s, struct scram_reader *r,
+                                     uint8_t ret_proof[SCRAM_KEY_BYTES])
 {
     const char *start = r->pos;
     const char *before_proof;
@@ -236,7 +244,8 @@ static enum scram_verdict read_final(struct scram_server *s, struct scram_reader
             return SCRAM_E_UNSUPPORTED;
         }
     } while (a.name != 'p');
-    if (!scram_reader_at_end(r) || !scram_base64_decode(a.value, a.len, ret_proof, SCRAM_KEY_BYTES, &len) ||
+    if (!scram_reader_at_end(r) ||
+        !scram_base64_decode(a.value, a.len, ret_proof, SCRAM_KEY_BYTES, &len) ||
         len != SCRAM_KEY_BYTES) {
         return SCRAM_E_MALFORMED;
     }
@@ -245,7 +254,8 @@ static enum scram_verdict read_final(struct scram_server *s, struct scram_reader
     return buf_ok(&s->auth) ? SCRAM_OK : SCRAM_E_INTERNAL;
 }
 
-/* RFC 5802 section 3: ClientKey = ClientProof XOR ClientSignature, and H(ClientKey) must be StoredKey. */
+/* RFC 5802 section 3: ClientKey = ClientProof XOR ClientSignature, and H(ClientKey) must be
+ * StoredKey. */
 static enum scram_verdict check_proof(struct scram_server *s, const uint8_t proof[SCRAM_KEY_BYTES])
 {
     uint8_t client_key[SCRAM_KEY_BYTES];
@@ -270,7 +280,8 @@ static enum scram_verdict check_proof(struct scram_server *s, const uint8_t proo
     return right ? SCRAM_OK : SCRAM_E_PROOF;
 }
 
-static enum scram_verdict server_final(struct scram_server *s, const void *msg, size_t len, struct buf *out)
+static enum scram_verdict server_final(struct scram_server *s, const void *msg, size_t len,
+                                       struct buf *out)
 {
     struct scram_reader r;
     uint8_t proof[SCRAM_KEY_BYTES];
@@ -297,7 +308,8 @@ static enum scram_verdict server_final(struct scram_server *s, const void *msg, 
     return buf_append_fmt(out, "v=%s", text) ? SCRAM_OK : SCRAM_E_INTERNAL;
 }
 
-enum scram_verdict scram_server_final(struct scram_server *s, const void *msg, size_t len, struct buf *out)
+enum scram_verdict scram_server_final(struct scram_server *s, const void *msg, size_t len,
+                                      struct buf *out)
 {
     return server_end_step(s, server_final(s, msg, len, out), SERVER_DONE);
 }

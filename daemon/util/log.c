@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* A line is put together in one buffer and given to each destination by one write(2). It is at most LINE_MAX_BYTES
- * long, prefix and newline included, which is PIPE_BUF: a pipe takes it whole or not at all. */
+/* A line is put together in one buffer and given to each destination by one write(2). It is at
+ * most LINE_MAX_BYTES long, prefix and newline included, which is PIPE_BUF: a pipe takes it
+ * whole or not at all. */
 #include "daemon/util/log.h"
 
 #include "daemon/util/clock.h"
@@ -29,23 +30,22 @@ static const struct {
     const char *word;
     int priority; /* syslog(3), sd-daemon(3) */
 } levels[LOG_LEVELS] = {
-    [LOG_FATAL_LEVEL] = {"FATAL", LOG_CRIT},
-    [LOG_ERROR_LEVEL] = {"ERROR", LOG_ERR},
-    [LOG_WARNING_LEVEL] = {"WARNING", LOG_WARNING},
-    [LOG_LOG_LEVEL] = {"LOG", LOG_INFO},
-    [LOG_DEBUG_LEVEL] = {"DEBUG", LOG_DEBUG},
-    [LOG_NOISE_LEVEL] = {"NOISE", LOG_DEBUG},
+    [LOG_FATAL_LEVEL] = {"FATAL", LOG_CRIT},        [LOG_ERROR_LEVEL] = {"ERROR", LOG_ERR},
+    [LOG_WARNING_LEVEL] = {"WARNING", LOG_WARNING}, [LOG_LOG_LEVEL] = {"LOG", LOG_INFO},
+    [LOG_DEBUG_LEVEL] = {"DEBUG", LOG_DEBUG},       [LOG_NOISE_LEVEL] = {"NOISE", LOG_DEBUG},
 };
 
 static const struct {
     const char *name;
     int facility;
 } facilities[] = {
-    {"auth", LOG_AUTH},     {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON},     {"daemon", LOG_DAEMON},
-    {"ftp", LOG_FTP},       {"kern", LOG_KERN},         {"lpr", LOG_LPR},       {"mail", LOG_MAIL},
-    {"news", LOG_NEWS},     {"syslog", LOG_SYSLOG},     {"user", LOG_USER},     {"uucp", LOG_UUCP},
-    {"local0", LOG_LOCAL0}, {"local1", LOG_LOCAL1},     {"local2", LOG_LOCAL2}, {"local3", LOG_LOCAL3},
-    {"local4", LOG_LOCAL4}, {"local5", LOG_LOCAL5},     {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7},
+    {"auth", LOG_AUTH},     {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON},
+    {"daemon", LOG_DAEMON}, {"ftp", LOG_FTP},           {"kern", LOG_KERN},
+    {"lpr", LOG_LPR},       {"mail", LOG_MAIL},         {"news", LOG_NEWS},
+    {"syslog", LOG_SYSLOG}, {"user", LOG_USER},         {"uucp", LOG_UUCP},
+    {"local0", LOG_LOCAL0}, {"local1", LOG_LOCAL1},     {"local2", LOG_LOCAL2},
+    {"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4},     {"local5", LOG_LOCAL5},
+    {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7},
 };
 
 enum stderr_kind {
@@ -89,7 +89,8 @@ bool log_facility_is_known(const char *name)
     return facility_by_name(name, &facility);
 }
 
-/* sd-daemon(3): JOURNAL_STREAM is "device:inode" of the journal's end. It is inherited, so a match is asked for. */
+/* sd-daemon(3): JOURNAL_STREAM is "device:inode" of the journal's end. It is inherited, so a
+ * match is asked for. */
 static enum stderr_kind find_stderr_kind(void)
 {
     const char *journal = getenv("JOURNAL_STREAM");
@@ -99,7 +100,8 @@ static enum stderr_kind find_stderr_kind(void)
     if (journal == NULL || fstat(STDERR_FILENO, &st) != 0) {
         return STDERR_PLAIN;
     }
-    (void)snprintf(mine, sizeof(mine), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino); /* two numbers fit */
+    (void)snprintf(mine, sizeof(mine), "%ju:%ju", (uintmax_t)st.st_dev,
+                   (uintmax_t)st.st_ino); /* two numbers fit */
     return strcmp(journal, mine) == 0 ? STDERR_JOURNAL : STDERR_PLAIN;
 }
 
@@ -131,9 +133,11 @@ static void setup_syslog(const struct log_settings *s)
         return;
     }
     if (s->syslog_facility != NULL) {
-        (void)facility_by_name(s->syslog_facility, &facility); /* an unknown one stays "daemon"; config refuses it */
+        (void)facility_by_name(s->syslog_facility,
+                               &facility); /* an unknown one stays "daemon"; config refuses it */
     }
-    (void)snprintf(state.ident, sizeof(state.ident), "%s", s->syslog_ident != NULL ? s->syslog_ident : "pgpoold");
+    (void)snprintf(state.ident, sizeof(state.ident), "%s",
+                   s->syslog_ident != NULL ? s->syslog_ident : "pgpoold");
     openlog(state.ident, LOG_PID | LOG_NDELAY, facility);
     state.syslog_is_open = true;
 }
@@ -183,7 +187,8 @@ bool log_is_on(enum log_level level)
 
 /* ---- lines ---- */
 
-/* The prefix is written to end exactly at @at, so that each destination gets its own before the same message. */
+/* The prefix is written to end exactly at @at, so that each destination gets its own before the
+ * same message. */
 static const char *put_prefix(char *at, const char *prefix, int len)
 {
     fatal_unless(len > 0 && len < PREFIX_MAX_BYTES);
@@ -200,15 +205,17 @@ static const char *prefix_with_time(char *at, enum log_level level)
     if (second != state.stamp_second) {
         struct tm tm;
 
-        if (localtime_r(&second, &tm) == NULL || strftime(state.stamp, sizeof(state.stamp), "%F %T", &tm) == 0 ||
+        if (localtime_r(&second, &tm) == NULL ||
+            strftime(state.stamp, sizeof(state.stamp), "%F %T", &tm) == 0 ||
             strftime(state.zone, sizeof(state.zone), "%Z", &tm) == 0) {
-            (void)snprintf(state.zone, sizeof(state.zone), "?"); /* a year or a zone too long for us */
+            (void)snprintf(state.zone, sizeof(state.zone),
+                           "?"); /* a year or a zone too long for us */
         }
         state.stamp_second = second;
     }
     return put_prefix(at, prefix,
-                      snprintf(prefix, sizeof(prefix), "%s.%03u %s [%d] %s ", state.stamp, ms, state.zone,
-                               (int)getpid(), levels[level].word));
+                      snprintf(prefix, sizeof(prefix), "%s.%03u %s [%d] %s ", state.stamp, ms,
+                               state.zone, (int)getpid(), levels[level].word));
 }
 
 static const char *prefix_for_journal(char *at, enum log_level level)
@@ -216,11 +223,12 @@ static const char *prefix_for_journal(char *at, enum log_level level)
     char prefix[PREFIX_MAX_BYTES];
 
     return put_prefix(at, prefix,
-                      snprintf(prefix, sizeof(prefix), "<%d>[%d] %s ", levels[level].priority, (int)getpid(),
-                               levels[level].word));
+                      snprintf(prefix, sizeof(prefix), "<%d>[%d] %s ", levels[level].priority,
+                               (int)getpid(), levels[level].word));
 }
 
-/* What cannot be written is lost: a full disk or a reader that went away must not disturb the service. */
+/* What cannot be written is lost: a full disk or a reader that went away must not disturb the
+ * service. */
 static void write_line(int fd, const char *line, size_t len)
 {
     ssize_t n;
@@ -230,7 +238,8 @@ static void write_line(int fd, const char *line, size_t len)
     } while (n < 0 && errno == EINTR);
 }
 
-/* stderr may be a pipe or a socket whose reader stopped; it is shared with others, so it cannot be made non-blocking. */
+/* stderr may be a pipe or a socket whose reader stopped; it is shared with others, so it cannot
+ * be made non-blocking. */
 static bool stderr_takes_a_line(void)
 {
     struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -238,7 +247,8 @@ static bool stderr_takes_a_line(void)
     return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0;
 }
 
-/* @message lies behind PREFIX_MAX_BYTES of free room; @len bytes, a newline behind them, then a NUL. */
+/* @message lies behind PREFIX_MAX_BYTES of free room; @len bytes, a newline behind them, then a
+ * NUL. */
 static void send_line(enum log_level level, char *message, size_t len)
 {
     const char *line;
@@ -310,7 +320,8 @@ void log_write(enum log_level level, const char *fmt, ...)
     }
     len = MIN((size_t)n, (size_t)MESSAGE_MAX_BYTES + 1);
     if (left_out > 0 && len <= MESSAGE_MAX_BYTES) {
-        n = snprintf(message + len, MESSAGE_MAX_BYTES + 2 - len, " (and %u like it left out)", left_out);
+        n = snprintf(message + len, MESSAGE_MAX_BYTES + 2 - len, " (and %u like it left out)",
+                     left_out);
         len = MIN(len + (size_t)MAX(n, 0), (size_t)MESSAGE_MAX_BYTES + 1);
     }
     len = cut(message, len);

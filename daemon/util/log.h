@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: ISC */
-/* The logger: one line per event, written with one write(2) per destination, never blocking on a peer.
- * Destinations: stderr, a file (reopened on HUP), syslog. Text that came from a peer goes through log_escape().
+/* The logger: one line per event, written with one write(2) per destination, never blocking on a
+ * peer. Destinations: stderr, a file (reopened on HUP), syslog. Text that came from a peer goes
+ * through log_escape().
  *
- * A line is `2026-11-21 07:00:00.123 UTC [pid] LEVEL message`; on a stderr that is the journal `<priority>` stands in
- * place of the time. At most 4 KiB, longer ones end in "...[cut]"; control characters become blanks. A line that cannot
- * be written is lost and nothing else happens; the program ignores SIGPIPE. Before log_setup(): stderr, up to LOG.
- * For the loop's thread only. errno survives a call. */
+ * A line is `2026-11-21 07:00:00.123 UTC [pid] LEVEL message`; on a stderr that is the journal
+ * `<priority>` stands in place of the time. At most 4 KiB, longer ones end in "...[cut]";
+ * control characters become blanks. A line that cannot be written is lost and nothing else
+ * happens; the program ignores SIGPIPE. Before log_setup(): stderr, up to LOG. For the loop's
+ * thread only. errno survives a call. */
 #ifndef PGPOOLD_UTIL_LOG_H
 #define PGPOOLD_UTIL_LOG_H
 
@@ -26,7 +28,7 @@ enum log_level {
 };
 
 struct log_settings {
-    const char *file;            /* borrowed during the call; NULL or "": none */
+    const char *file; /* borrowed during the call; NULL or "": none */
     bool to_stderr;
     bool to_syslog;
     const char *syslog_ident;    /* borrowed during the call */
@@ -34,8 +36,9 @@ struct log_settings {
     unsigned verbose;            /* 0: up to LOG, 1: DEBUG, 2: NOISE */
 };
 
-/* Puts new settings in force; (re)opens the file. 0, or -errno when the file cannot be opened: then the old
- * destinations stay. A closed descriptor 2 is filled with /dev/null, lest a connection gets that number. */
+/* Puts new settings in force; (re)opens the file. 0, or -errno when the file cannot be opened:
+ * then the old destinations stay. A closed descriptor 2 is filled with /dev/null, lest a
+ * connection gets that number. */
 MUSTCHECK int log_setup(const struct log_settings *s);
 /* Is @name a syslog facility? */
 bool log_facility_is_known(const char *name);
@@ -45,8 +48,9 @@ void log_done(void);
 bool log_is_on(enum log_level level);
 void log_write(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* Rate limit for what a peer can cause: true while fewer than @burst events of this @site fell in the last second.
- * @site: a static object of the caller, zero at first. The next line that gets through tells how many were left out. */
+/* Rate limit for what a peer can cause: true while fewer than @burst events of this @site fell
+ * in the last second. @site: a static object of the caller, zero at first. The next line that
+ * gets through tells how many were left out. */
 struct log_rate {
     uint64_t window_us;
     unsigned n;
@@ -57,15 +61,15 @@ bool log_rate_ok(struct log_rate *site, unsigned burst);
 #define log_error(...) log_write(LOG_ERROR_LEVEL, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_WARNING_LEVEL, __VA_ARGS__)
 #define log_info(...) log_write(LOG_LOG_LEVEL, __VA_ARGS__)
-#define log_debug(...)                             \
-    do {                                           \
+#define log_debug(...)                               \
+    do {                                             \
         if (UNLIKELY(log_is_on(LOG_DEBUG_LEVEL))) {  \
             log_write(LOG_DEBUG_LEVEL, __VA_ARGS__); \
-        }                                          \
+        }                                            \
     } while (0)
 
-/* Copies @text to @ret with control characters and bytes that are not UTF-8 as \xNN; all else stays, quotes too. Cuts
- * to @size bytes with the NUL, never inside a character. Returns @ret. */
+/* Copies @text to @ret with control characters and bytes that are not UTF-8 as \xNN; all else
+ * stays, quotes too. Cuts to @size bytes with the NUL, never inside a character. Returns @ret. */
 const char *log_escape(char *ret, size_t size, const char *text);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* We log in to a server: one byte of choices, then server-first and server-final with a line feed between them, a byte
- * that neither may have. Nonce and keys are fixed, so the seed from a real login goes all the way through. */
+/* We log in to a server: one byte of choices, then server-first and server-final with a line
+ * feed between them, a byte that neither may have. Nonce and keys are fixed, so the seed from a
+ * real login goes all the way through. */
 #include "daemon/util/buf.h"
 #include "daemon/util/fatal.h"
 #include "protocol/scram_client.h"
@@ -8,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define CHOICE_BINDING 3u      /* enum scram_client_binding; one value too many means the first */
+#define CHOICE_BINDING 3u       /* enum scram_client_binding; one value too many means the first */
 #define CHOICE_BARE_KEYS BIT(2) /* keys that do not know their salt */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -16,12 +17,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Of the password "pencil" and the salt of the seeds; derived once, for speed. */
 static const struct scram_keys *keys_of_the_seeds(void)
 {
-    static const uint8_t salt[] = {0xb1, 0x88, 0xd5, 0x26, 0xb2, 0x2b, 0x70, 0x9f,
-                                   0xb9, 0xb9, 0x0b, 0x46, 0xb9, 0x17, 0x75, 0x1a};
+    static const uint8_t bytes[] = {0xb1, 0x88, 0xd5, 0x26, 0xb2, 0x2b, 0x70, 0x9f,
+                                    0xb9, 0xb9, 0x0b, 0x46, 0xb9, 0x17, 0x75, 0x1a};
     static struct scram_keys keys;
+    struct scram_salt salt = {.bytes = bytes, .len = sizeof(bytes), .iterations = 4096};
 
     if (keys.iterations == 0) {
-        fatal_unless(scram_keys_derive("pencil", 6, salt, sizeof(salt), 4096, &keys) == SCRAM_OK);
+        fatal_unless(scram_keys_derive("pencil", 6, &salt, &keys) == SCRAM_OK);
     }
     return &keys;
 }
@@ -29,11 +31,13 @@ static const struct scram_keys *keys_of_the_seeds(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     /* "v+OZXWBiD1QtJKjTOVkmuYw7" */
-    static const uint8_t nonce[SCRAM_NONCE_BYTES] = {0xbf, 0xe3, 0x99, 0x5d, 0x60, 0x62, 0x0f, 0x54, 0x2d,
-                                                     0x24, 0xa8, 0xd3, 0x39, 0x59, 0x26, 0xb9, 0x8c, 0x3b};
+    static const uint8_t nonce[SCRAM_NONCE_BYTES] = {0xbf, 0xe3, 0x99, 0x5d, 0x60, 0x62,
+                                                     0x0f, 0x54, 0x2d, 0x24, 0xa8, 0xd3,
+                                                     0x39, 0x59, 0x26, 0xb9, 0x8c, 0x3b};
     static const uint8_t binding[32] = "certificate";
     struct scram_keys keys = *keys_of_the_seeds();
-    struct scram_client_params p = {.nonce = nonce, .binding_data = binding, .binding_len = sizeof(binding)};
+    struct scram_client_params p = {
+        .nonce = nonce, .binding_data = binding, .binding_len = sizeof(binding)};
     struct scram_client *c;
     struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
     const uint8_t *split;
@@ -45,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     choice = data[0] & CHOICE_BINDING;
-    p.binding = choice <= SCRAM_CLIENT_BOUND ? (enum scram_client_binding)choice : SCRAM_CLIENT_UNABLE;
+    p.binding =
+        choice <= SCRAM_CLIENT_BOUND ? (enum scram_client_binding)choice : SCRAM_CLIENT_UNABLE;
     if ((data[0] & CHOICE_BARE_KEYS) != 0) {
         keys.iterations = 0;
     }

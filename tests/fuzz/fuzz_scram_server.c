@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* A client logs in to us: one byte of choices, then client-first and client-final with a line feed between them, a byte
- * that neither may have. Nonce and keys are fixed, so the seed from a real login goes all the way through. */
+/* A client logs in to us: one byte of choices, then client-first and client-final with a line
+ * feed between them, a byte that neither may have. Nonce and keys are fixed, so the seed from a
+ * real login goes all the way through. */
 #include "daemon/util/buf.h"
 #include "daemon/util/fatal.h"
 #include "protocol/scram_server.h"
@@ -11,8 +12,9 @@
 #define CHOICE_PLUS BIT(0)    /* the client chose -PLUS */
 #define CHOICE_OFFERED BIT(1) /* we offered it */
 #define CHOICE_MOCK BIT(2)
-#define SECRET                                                                                        \
-    "SCRAM-SHA-256$4096:sYjVJrIrcJ+5uQtGuRd1Gg==$pw2PPkohLYlE+TrgUd/fuqExXY18bJWJThRuQ6ZR+0o=:IkNN9+" \
+#define SECRET                                                        \
+    "SCRAM-SHA-256$4096:sYjVJrIrcJ+5uQtGuRd1Gg==$pw2PPkohLYlE+TrgUd/" \
+    "fuqExXY18bJWJThRuQ6ZR+0o=:IkNN9+"                                \
     "How5NNovWsaQ+DEJFrnKEcu+7djW/F3wCa2eY="
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -20,8 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     /* "1nQ0BPrabTqDdee4Ldg8vtOb" */
-    static const uint8_t nonce[SCRAM_NONCE_BYTES] = {0xd6, 0x74, 0x34, 0x04, 0xfa, 0xda, 0x6d, 0x3a, 0x83,
-                                                     0x75, 0xe7, 0xb8, 0x2d, 0xd8, 0x3c, 0xbe, 0xd3, 0x9b};
+    static const uint8_t nonce[SCRAM_NONCE_BYTES] = {0xd6, 0x74, 0x34, 0x04, 0xfa, 0xda,
+                                                     0x6d, 0x3a, 0x83, 0x75, 0xe7, 0xb8,
+                                                     0x2d, 0xd8, 0x3c, 0xbe, 0xd3, 0x9b};
     static const uint8_t binding[32] = "certificate";
     struct scram_keys keys;
     struct scram_server_params p = {.keys = &keys, .nonce = nonce, .binding_len = sizeof(binding)};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* stderr is swapped for a pipe of the test's own while a case runs; syslog's socket is left alone. */
+/* stderr is swapped for a pipe of the test's own while a case runs; syslog's socket is left
+ * alone. */
 #include "daemon/util/clock.h"
 #include "daemon/util/log.h"
 
@@ -37,7 +38,8 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(f->dir));
     (void)snprintf(f->file, sizeof(f->file), "%s/log", f->dir);
     assert_int_equal(pipe2(f->pipe_fds, O_NONBLOCK), 0);
-    assert_int_equal(fcntl(f->pipe_fds[1], F_SETFL, 0), 0); /* a writer would block, as with a real stderr */
+    assert_int_equal(fcntl(f->pipe_fds[1], F_SETFL, 0),
+                     0); /* a writer would block, as with a real stderr */
     f->kept_stderr = dup(STDERR_FILENO);
     assert_true(f->kept_stderr >= 0);
     assert_int_equal(dup2(f->pipe_fds[1], STDERR_FILENO), STDERR_FILENO);
@@ -207,7 +209,8 @@ static void long_lines_are_cut(void **state)
     for (size_t i = 0; i + 2 < sizeof(message); i += 2) {
         memcpy(message + i, "\xc3\xa9", 2);
     }
-    for (size_t shift = 0; shift < 2; shift++) { /* a character lies across the cut in one of the two */
+    for (size_t shift = 0; shift < 2;
+         shift++) { /* a character lies across the cut in one of the two */
         const char *mark;
 
         log_info("%.*s%s", (int)shift, "x", message);
@@ -308,7 +311,8 @@ static void journal_gets_priorities(void **state)
     log_write(LOG_NOISE_LEVEL, "y");
     (void)snprintf(expected, sizeof(expected), "<7>[%d] NOISE y\n", (int)getpid());
     assert_string_equal(stderr_text(f), expected);
-    assert_int_equal(setenv("JOURNAL_STREAM", "1:2", 1), 0); /* inherited, but stderr goes elsewhere */
+    assert_int_equal(setenv("JOURNAL_STREAM", "1:2", 1),
+                     0); /* inherited, but stderr goes elsewhere */
     set(NULL, true, 0);
     log_info("x");
     assert_line(stderr_text(f), "LOG", "x");
@@ -316,7 +320,8 @@ static void journal_gets_priorities(void **state)
 
 static void facilities(void **state)
 {
-    static const char *const known[] = {"daemon", "auth", "authpriv", "user", "local0", "local7", "cron"};
+    static const char *const known[] = {"daemon", "auth",   "authpriv", "user",
+                                        "local0", "local7", "cron"};
     static const char *const unknown[] = {"", "Daemon", "local8", "local", "daemon "};
 
     (void)state;
@@ -365,7 +370,8 @@ static void escaping(void **state)
         {"quotes stay", "\"a'b\\", 64, "\"a'b\\"},
         {"line feed", "a\nb", 64, "a\\x0ab"},
         {"escape and delete", "\x1b\x7f", 64, "\\x1b\\x7f"},
-        {"UTF-8 stays", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", 64, "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"UTF-8 stays", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80", 64,
+         "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
         {"C1 control", "\xc2\x9b", 64, "\\xc2\\x9b"},
         {"stray byte", "a\xff", 64, "a\\xff"},
         {"cut character", "a\xe2\x82", 64, "a\\xe2\\x82"},

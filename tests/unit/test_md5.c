@@ -98,8 +98,8 @@ static void clear_password_is_checked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(secret_is_postgres),  cmocka_unit_test(secret_is_recognised),
-        cmocka_unit_test(response_of_a_salt),  cmocka_unit_test(response_is_checked),
+        cmocka_unit_test(secret_is_postgres),        cmocka_unit_test(secret_is_recognised),
+        cmocka_unit_test(response_of_a_salt),        cmocka_unit_test(response_is_checked),
         cmocka_unit_test(clear_password_is_checked),
     };
 

@@ -1,100 +1,21 @@
 /* SPDX-License-Identifier: ISC */
+/* Keys, secrets, whole logins and the cache; message by message: test_scram_messages.c. */
 #include "daemon/util/buf.h"
 #include "daemon/util/secret.h"
-#include "protocol/scram.h"
 #include "protocol/scram_cache.h"
-#include "protocol/scram_client.h"
 #include "protocol/scram_internal.h"
-#include "protocol/scram_server.h"
+#include "tests/unit/scram_login.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-/* A login of psql 15 on PostgreSQL 15, password "pencil", as it went over the wire. */
-#define T_SECRET                                                                                      \
-    "SCRAM-SHA-256$4096:sYjVJrIrcJ+5uQtGuRd1Gg==$pw2PPkohLYlE+TrgUd/fuqExXY18bJWJThRuQ6ZR+0o=:IkNN9+" \
-    "How5NNovWsaQ+DEJFrnKEcu+7djW/F3wCa2eY="
-#define T_CLIENT_NONCE "v+OZXWBiD1QtJKjTOVkmuYw7"
-#define T_SERVER_NONCE "1nQ0BPrabTqDdee4Ldg8vtOb"
-#define T_NONCE T_CLIENT_NONCE T_SERVER_NONCE
-#define T_CLIENT_FIRST "n,,n=,r=" T_CLIENT_NONCE
-#define T_SALT "sYjVJrIrcJ+5uQtGuRd1Gg=="
-#define T_SERVER_FIRST "r=" T_NONCE ",s=" T_SALT ",i=4096"
-#define T_PROOF "UteiddGNQsDG9LwcLtsRrGfhTFe/OkazmPXNds+g3bM="
-#define T_CLIENT_FINAL "c=biws,r=" T_NONCE ",p=" T_PROOF
-#define T_SERVER_FINAL "v=IDiH/umBuw/Vmasb1KXhbm2BEbCtSOrbQ/bPsqgZLkM="
-
 static const uint8_t process_key[SCRAM_KEY_BYTES] = "a key of this test, 32 bytes ...";
-static const uint8_t certificate[32] = "the digest of a certificate ....";
-
-struct fixed_nonce {
-    uint8_t bytes[SCRAM_NONCE_BYTES];
-};
-
-static struct fixed_nonce nonce_of(const char *text)
-{
-    struct fixed_nonce n;
-    size_t len;
-
-    assert_true(scram_base64_decode(text, strlen(text), n.bytes, sizeof(n.bytes), &len));
-    assert_int_equal(len, SCRAM_NONCE_BYTES);
-    return n;
-}
-
-static struct scram_keys keys_of(const char *secret)
-{
-    struct scram_keys keys;
-
-    assert_true(scram_secret_parse(secret, &keys));
-    return keys;
-}
-
-static struct scram_keys derive(const char *password, const struct scram_keys *like)
-{
-    struct scram_keys keys;
-
-    assert_int_equal(
-        scram_keys_derive(password, strlen(password), like->salt, like->salt_len, like->iterations, &keys), SCRAM_OK);
-    return keys;
-}
-
-enum offer { OFFER_PLAIN, OFFER_PLUS };
-
-static struct scram_server *server_with(const struct scram_keys *keys, enum scram_mechanism mechanism, enum offer offer)
-{
-    struct fixed_nonce n = nonce_of(T_SERVER_NONCE);
-    struct scram_server_params p = {
-        .keys = keys,
-        .mechanism = mechanism,
-        .nonce = n.bytes,
-        .binding = offer == OFFER_PLUS ? certificate : NULL,
-        .binding_len = sizeof(certificate),
-    };
-    struct scram_server *s = scram_server_new(&p);
-
-    assert_non_null(s);
-    return s;
-}
-
-static struct scram_client *client_with(enum scram_client_binding binding)
-{
-    struct fixed_nonce n = nonce_of(T_CLIENT_NONCE);
-    struct scram_client_params p = {
-        .nonce = n.bytes,
-        .binding = binding,
-        .binding_data = certificate,
-        .binding_len = sizeof(certificate),
-    };
-    struct scram_client *c = scram_client_new(&p);
-
-    assert_non_null(c);
-    return c;
-}
 
 static void assert_text(struct buf *b, const char *expected)
 {
@@ -119,7 +40,8 @@ static void server_repeats_postgres(void **state)
     assert_text(&out, T_SERVER_FINAL);
     assert_true(scram_server_keys(s, &keys));
     assert_true(keys.has_client_key);
-    assert_int_equal(scram_server_final(s, T_CLIENT_FINAL, strlen(T_CLIENT_FINAL), &out), SCRAM_E_MALFORMED);
+    assert_int_equal(scram_server_final(s, T_CLIENT_FINAL, strlen(T_CLIENT_FINAL), &out),
+                     SCRAM_E_MALFORMED);
     scram_server_free(s);
     buf_done(&out);
 }
@@ -149,21 +71,24 @@ static void client_repeats_libpq(void **state)
     buf_done(&out);
 }
 
-/* RFC 7677 section 3; its nonces are no base64, so the keys and primitives are put to it by hand. */
+/* RFC 7677 section 3; its nonces are no base64, so the keys and primitives are put to it by
+ * hand. */
 static void rfc_7677(void **state)
 {
-    static const char auth[] = "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
-                               "s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
-                               "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-    uint8_t salt[SCRAM_SALT_MAX];
-    size_t salt_len;
+    static const char auth[] =
+        "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+        "s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
+        "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+    uint8_t bytes[SCRAM_SALT_MAX];
+    struct scram_salt salt = {.bytes = bytes, .iterations = 4096};
     struct scram_keys keys;
     uint8_t value[SCRAM_KEY_BYTES];
     char text[64];
 
     (void)state;
-    assert_true(scram_base64_decode("W22ZaJ0SNY7soEsUEjb6gQ==", 24, salt, sizeof(salt), &salt_len));
-    assert_int_equal(scram_keys_derive("pencil", 6, salt, salt_len, 4096, &keys), SCRAM_OK);
+    assert_true(
+        scram_base64_decode("W22ZaJ0SNY7soEsUEjb6gQ==", 24, bytes, sizeof(bytes), &salt.len));
+    assert_int_equal(scram_keys_derive("pencil", 6, &salt, &keys), SCRAM_OK);
     assert_true(scram_hmac(keys.stored_key, auth, strlen(auth), value));
     for (size_t i = 0; i < sizeof(value); i++) {
         value[i] ^= keys.client_key[i];
@@ -200,7 +125,8 @@ static void secrets_of_postgres(void **state)
          "SCRAM-SHA-256$4096:LMu1+x+tx6rggEgzC9kK7Q==$iPAPqMr9d+O+ufThBgaJSdNPA5iVAFZ6NFjFdrotC94=:"
          "N97DkFReRz0fCQdLJanTMrmxQqEfWtN06r3C6Lv48PA="},
         {"punctuation", "a b,c=d$e:f",
-         "SCRAM-SHA-256$4096:EfQCwG/GDVP7lfmM4S09yA==$5wvDgtA4QLpcDKNMeTk1bpq/WJkTR8rVzdm6W3TBfnk=:4/"
+         "SCRAM-SHA-256$4096:EfQCwG/GDVP7lfmM4S09yA==$5wvDgtA4QLpcDKNMeTk1bpq/"
+         "WJkTR8rVzdm6W3TBfnk=:4/"
          "uHbM6PBP1+h+6uvtWiiiNeTW0nXbVK5Wr5QFEuacE="},
     };
 
@@ -239,16 +165,19 @@ static void malformed_secrets(void **state)
         {"iterations with a blank", "SCRAM-SHA-256$ 1:AAAA$" KEY ":" KEY, false},
         {"salt empty", "SCRAM-SHA-256$1:$" KEY ":" KEY, false},
         {"salt of 63 bytes",
-         "SCRAM-SHA-256$1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA$" KEY
+         "SCRAM-SHA-256$1:"
+         "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA$" KEY
          ":" KEY,
          true},
         {"salt of 64 bytes",
-         "SCRAM-SHA-256$1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==$" KEY
-         ":" KEY,
+         "SCRAM-SHA-256$1:"
+         "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="
+         "$" KEY ":" KEY,
          true},
         {"salt of 65 bytes",
-         "SCRAM-SHA-256$1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=$" KEY
-         ":" KEY,
+         "SCRAM-SHA-256$1:"
+         "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+         "$" KEY ":" KEY,
          false},
         {"salt no base64", "SCRAM-SHA-256$1:AA!A$" KEY ":" KEY, false},
         {"salt with bits left over", "SCRAM-SHA-256$1:AB==$" KEY ":" KEY, false},
@@ -286,9 +215,12 @@ static void base64(void **state)
         const char *text;
         size_t len; /* of the bytes; 0: refused */
     } cases[] = {
-        {"AA==", 1}, {"AAA=", 2}, {"AAAA", 3}, {"////", 3}, {"++++AA==", 4}, {"", 0},     {"A", 0},        {"AA", 0},
-        {"AAA", 0},  {"A===", 0}, {"====", 0}, {"=AAA", 0}, {"AA=A", 0},     {"AB==", 0}, {"AAB=", 0},     {"AA-_", 0},
-        {"AA A", 0}, {"AAA\n", 0}, {"AAAAA===", 0}, {"AA==AAAA", 0}, {"AAAAAAAAAAAA", 0},
+        {"AA==", 1},         {"AAA=", 2},  {"AAAA", 3},     {"////", 3},
+        {"++++AA==", 4},     {"", 0},      {"A", 0},        {"AA", 0},
+        {"AAA", 0},          {"A===", 0},  {"====", 0},     {"=AAA", 0},
+        {"AA=A", 0},         {"AB==", 0},  {"AAB=", 0},     {"AA-_", 0},
+        {"AA A", 0},         {"AAA\n", 0}, {"AAAAA===", 0}, {"AA==AAAA", 0},
+        {"AAAAAAAAAAAA", 0},
     };
     uint8_t bytes[8];
     uint8_t back[8];
@@ -297,7 +229,8 @@ static void base64(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        bool ok = scram_base64_decode(cases[i].text, strlen(cases[i].text), bytes, sizeof(bytes), &len);
+        bool ok =
+            scram_base64_decode(cases[i].text, strlen(cases[i].text), bytes, sizeof(bytes), &len);
 
         if (ok != (cases[i].len > 0) || (ok && len != cases[i].len)) {
             fail_msg("\"%s\"", cases[i].text);
@@ -315,394 +248,28 @@ static void base64(void **state)
 
 static void derivation_is_bounded(void **state)
 {
-    static const uint8_t salt[SCRAM_SALT_MAX + 1];
+    static const uint8_t zeros[SCRAM_SALT_MAX + 1];
+    static const struct {
+        const char *name;
+        struct scram_salt salt;
+        enum scram_verdict verdict;
+    } cases[] = {
+        {"no iteration", {zeros, 16, 0}, SCRAM_E_ITERATIONS},
+        {"too many iterations", {zeros, 16, SCRAM_ITERATIONS_DERIVE_MAX + 1}, SCRAM_E_ITERATIONS},
+        {"salt empty", {zeros, 0, 1}, SCRAM_E_MALFORMED},
+        {"salt too long", {zeros, SCRAM_SALT_MAX + 1, 1}, SCRAM_E_MALFORMED},
+        {"longest salt", {zeros, SCRAM_SALT_MAX, 1}, SCRAM_OK},
+        {"shortest salt", {zeros, 1, 1}, SCRAM_OK},
+    };
     struct scram_keys keys;
 
     (void)state;
-    assert_int_equal(scram_keys_derive("x", 1, salt, 16, 0, &keys), SCRAM_E_ITERATIONS);
-    assert_int_equal(scram_keys_derive("x", 1, salt, 16, SCRAM_ITERATIONS_DERIVE_MAX + 1, &keys), SCRAM_E_ITERATIONS);
-    assert_int_equal(scram_keys_derive("x", 1, salt, 0, 1, &keys), SCRAM_E_MALFORMED);
-    assert_int_equal(scram_keys_derive("x", 1, salt, SCRAM_SALT_MAX + 1, 1, &keys), SCRAM_E_MALFORMED);
-    assert_int_equal(scram_keys_derive("x", 1, salt, SCRAM_SALT_MAX, 1, &keys), SCRAM_OK);
-    assert_int_equal(scram_keys_derive("", 0, salt, 1, 1, &keys), SCRAM_OK);
-}
-
-/* ---- the server's end ---- */
-
-struct message_case {
-    const char *name;
-    const char *msg;
-    enum scram_verdict verdict;
-};
-
-static void client_first_messages(void **state)
-{
-    static const struct {
-        const char *name;
-        const char *msg;
-        enum scram_mechanism mechanism;
-        enum offer offer;
-        enum scram_verdict verdict;
-    } cases[] = {
-#define PLAIN SCRAM_MECH_SHA_256, OFFER_PLAIN
-#define OFFERED SCRAM_MECH_SHA_256, OFFER_PLUS
-#define PLUS SCRAM_MECH_SHA_256_PLUS, OFFER_PLUS
-        {"libpq", "n,,n=,r=abc", PLAIN, SCRAM_OK},
-        {"JDBC", "n,,n=*,r=abc", PLAIN, SCRAM_OK},
-        {"name", "n,,n=user,r=abc", PLAIN, SCRAM_OK},
-        {"name with escapes", "n,,n=a=2Cb=3D,r=abc", PLAIN, SCRAM_OK},
-        {"name with a bare equals sign, never looked at", "n,,n=a=b,r=abc", PLAIN, SCRAM_OK},
-        {"name in UTF-8", "n,,n=caf\xc3\xa9,r=abc", PLAIN, SCRAM_OK},
-        {"nonce with odd signs", "n,,n=,r=!~=%[]", PLAIN, SCRAM_OK},
-        {"optional extension", "n,,n=,r=abc,x=1,y=", PLAIN, SCRAM_OK},
-        {"able, not offered", "y,,n=,r=abc", PLAIN, SCRAM_OK},
-        {"unable, offered", "n,,n=,r=abc", OFFERED, SCRAM_OK},
-        {"able, offered: downgrade", "y,,n=,r=abc", OFFERED, SCRAM_E_BINDING},
-        {"bound", "p=tls-server-end-point,,n=,r=abc", PLUS, SCRAM_OK},
-        {"bound, other type", "p=tls-unique,,n=,r=abc", PLUS, SCRAM_E_UNSUPPORTED},
-        {"bound, type with a tail", "p=tls-server-end-point2,,n=,r=abc", PLUS, SCRAM_E_UNSUPPORTED},
-        {"bound, type cut", "p=tls-server-end-poin,,n=,r=abc", PLUS, SCRAM_E_UNSUPPORTED},
-        {"bound, no type", "p=,,n=,r=abc", PLUS, SCRAM_E_UNSUPPORTED},
-        {"bound, no equals sign", "p,,n=,r=abc", PLUS, SCRAM_E_MALFORMED},
-        {"PLUS, unbound", "n,,n=,r=abc", PLUS, SCRAM_E_MALFORMED},
-        {"PLUS, able", "y,,n=,r=abc", PLUS, SCRAM_E_MALFORMED},
-        {"PLUS, not offered", "p=tls-server-end-point,,n=,r=abc", SCRAM_MECH_SHA_256_PLUS, OFFER_PLAIN,
-         SCRAM_E_MALFORMED},
-        {"bound without PLUS", "p=tls-server-end-point,,n=,r=abc", OFFERED, SCRAM_E_MALFORMED},
-        {"unknown mechanism", "n,,n=,r=abc", SCRAM_MECH_UNKNOWN, OFFER_PLAIN, SCRAM_E_MALFORMED},
-        {"authzid", "n,a=admin,n=,r=abc", PLAIN, SCRAM_E_UNSUPPORTED},
-        {"mandatory extension", "n,,m=1,n=,r=abc", PLAIN, SCRAM_E_UNSUPPORTED},
-        {"mandatory extension, second", "n,,n=,m=1,r=abc", PLAIN, SCRAM_E_UNSUPPORTED},
-        {"mandatory extension, last", "n,,n=,r=abc,m=1", PLAIN, SCRAM_E_UNSUPPORTED},
-        {"empty", "", PLAIN, SCRAM_E_MALFORMED},
-        {"unknown flag", "x,,n=,r=abc", PLAIN, SCRAM_E_MALFORMED},
-        {"no header", "n=,r=abc", PLAIN, SCRAM_E_MALFORMED},
-        {"one comma", "n,n=,r=abc", PLAIN, SCRAM_E_MALFORMED},
-        {"wrong order", "n,,r=abc,n=", PLAIN, SCRAM_E_MALFORMED},
-        {"no name", "n,,r=abc", PLAIN, SCRAM_E_MALFORMED},
-        {"no nonce", "n,,n=", PLAIN, SCRAM_E_MALFORMED},
-        {"empty nonce", "n,,n=,r=", PLAIN, SCRAM_E_MALFORMED},
-        {"blank in the nonce", "n,,n=,r=a b", PLAIN, SCRAM_E_MALFORMED},
-        {"control character in the nonce", "n,,n=,r=a\x01", PLAIN, SCRAM_E_MALFORMED},
-        {"beyond ASCII in the nonce", "n,,n=,r=a\xc3\xa9", PLAIN, SCRAM_E_MALFORMED},
-        {"line feed", "n,,n=,r=abc\n", PLAIN, SCRAM_E_MALFORMED},
-        {"control character in the name", "n,,n=\x1b,r=abc", PLAIN, SCRAM_E_MALFORMED},
-        {"trailing comma", "n,,n=,r=abc,", PLAIN, SCRAM_E_MALFORMED},
-        {"two commas", "n,,n=,,r=abc", PLAIN, SCRAM_E_MALFORMED},
-        {"extension without a name", "n,,n=,r=abc,=1", PLAIN, SCRAM_E_MALFORMED},
-        {"extension with a digit", "n,,n=,r=abc,1=1", PLAIN, SCRAM_E_MALFORMED},
-        {"extension without a value", "n,,n=,r=abc,x", PLAIN, SCRAM_E_MALFORMED},
-    };
-    struct scram_keys keys = keys_of(T_SECRET);
-
-    (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct scram_server *s = server_with(&keys, cases[i].mechanism, cases[i].offer);
-        struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
-        enum scram_verdict v = scram_server_first(s, cases[i].msg, strlen(cases[i].msg), &out);
-
-        if (v != cases[i].verdict || (v != SCRAM_OK && out.len > 0)) {
-            fail_msg("%s: %s", cases[i].name, scram_verdict_text(v));
-        }
-        scram_server_free(s);
-        buf_done(&out);
-    }
-}
-
-static enum scram_verdict first_of(const char *msg, size_t len)
-{
-    struct scram_keys keys = keys_of(T_SECRET);
-    struct scram_server *s = server_with(&keys, SCRAM_MECH_SHA_256, OFFER_PLAIN);
-    struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
-    enum scram_verdict v = scram_server_first(s, msg, len, &out);
-
-    scram_server_free(s);
-    buf_done(&out);
-    return v;
-}
-
-static void client_first_lengths(void **state)
-{
-    static const size_t shortest = sizeof("n,,n=,r=") - 1 + 1;
-    char msg[SCRAM_MESSAGE_MAX + 1];
-    size_t header = sizeof("n,,n=,r=") - 1;
-
-    (void)state;
-    for (size_t i = 0; i < shortest; i++) { /* a nonce may be short, so only what lacks it is a truncation */
-        assert_int_equal(first_of(T_CLIENT_FIRST, i), SCRAM_E_MALFORMED);
-    }
-    assert_int_equal(first_of(T_CLIENT_FIRST "\0", strlen(T_CLIENT_FIRST) + 1), SCRAM_E_MALFORMED);
-    memset(msg, 'x', sizeof(msg));
-    memcpy(msg, "n,,n=,r=", header);
-    assert_int_equal(first_of(msg, header + SCRAM_NONCE_TEXT_MAX), SCRAM_OK);
-    assert_int_equal(first_of(msg, header + SCRAM_NONCE_TEXT_MAX + 1), SCRAM_E_MALFORMED);
-    memcpy(msg + SCRAM_MESSAGE_MAX - 4, ",r=a", 4);
-    memcpy(msg, "n,,n=xxx", header);
-    assert_int_equal(first_of(msg, SCRAM_MESSAGE_MAX), SCRAM_OK);
-    assert_int_equal(first_of(msg, SCRAM_MESSAGE_MAX + 1), SCRAM_E_MALFORMED);
-}
-
-static enum scram_verdict final_of(const char *msg, size_t len)
-{
-    struct scram_keys keys = keys_of(T_SECRET);
-    struct scram_server *s = server_with(&keys, SCRAM_MECH_SHA_256, OFFER_PLAIN);
-    struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
-    enum scram_verdict v;
-
-    assert_int_equal(scram_server_first(s, T_CLIENT_FIRST, strlen(T_CLIENT_FIRST), &out), SCRAM_OK);
-    buf_clear(&out);
-    v = scram_server_final(s, msg, len, &out);
-    assert_true(v == SCRAM_OK || out.len == 0);
-    assert_true(v == SCRAM_OK || !scram_server_keys(s, &keys));
-    scram_server_free(s);
-    buf_done(&out);
-    return v;
-}
-
-#define ZERO_PROOF "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-
-static void client_final_messages(void **state)
-{
-    static const struct message_case cases[] = {
-        {"valid", T_CLIENT_FINAL, SCRAM_OK},
-        {"wrong proof", "c=biws,r=" T_NONCE ",p=" ZERO_PROOF, SCRAM_E_PROOF},
-        {"an extension changes what is signed", "c=biws,r=" T_NONCE ",x=1,p=" T_PROOF, SCRAM_E_PROOF},
-        {"mandatory extension", "c=biws,r=" T_NONCE ",m=1,p=" T_PROOF, SCRAM_E_UNSUPPORTED},
-        {"mandatory extension first", "m=1,c=biws,r=" T_NONCE ",p=" T_PROOF, SCRAM_E_UNSUPPORTED},
-        {"other flag", "c=eSws,r=" T_NONCE ",p=" T_PROOF, SCRAM_E_BINDING},
-        {"binding out of nowhere", "c=cD10bHMtc2VydmVyLWVuZC1wb2ludCwsYWJj,r=" T_NONCE ",p=" T_PROOF,
-         SCRAM_E_BINDING},
-        {"binding empty", "c=,r=" T_NONCE ",p=" T_PROOF, SCRAM_E_MALFORMED},
-        {"binding no base64", "c=bi!s,r=" T_NONCE ",p=" T_PROOF, SCRAM_E_MALFORMED},
-        {"client's nonce only", "c=biws,r=" T_CLIENT_NONCE ",p=" T_PROOF, SCRAM_E_NONCE},
-        {"other nonce", "c=biws,r=" T_SERVER_NONCE T_CLIENT_NONCE ",p=" T_PROOF, SCRAM_E_NONCE},
-        {"longer nonce", "c=biws,r=" T_NONCE "x,p=" T_PROOF, SCRAM_E_NONCE},
-        {"empty nonce", "c=biws,r=,p=" T_PROOF, SCRAM_E_NONCE},
-        {"wrong order", "r=" T_NONCE ",c=biws,p=" T_PROOF, SCRAM_E_MALFORMED},
-        {"proof first", "p=" T_PROOF ",c=biws,r=" T_NONCE, SCRAM_E_MALFORMED},
-        {"something behind the proof", T_CLIENT_FINAL ",x=1", SCRAM_E_MALFORMED},
-        {"trailing comma", T_CLIENT_FINAL ",", SCRAM_E_MALFORMED},
-        {"proof no base64", "c=biws,r=" T_NONCE ",p=!teiddGNQsDG9LwcLtsRrGfhTFe/OkazmPXNds+g3bM=",
-         SCRAM_E_MALFORMED},
-        {"proof short", "c=biws,r=" T_NONCE ",p=AAAA", SCRAM_E_MALFORMED},
-        {"proof long", "c=biws,r=" T_NONCE ",p=AAAA" T_PROOF, SCRAM_E_MALFORMED},
-        {"proof empty", "c=biws,r=" T_NONCE ",p=", SCRAM_E_MALFORMED},
-        {"no proof", "c=biws,r=" T_NONCE, SCRAM_E_MALFORMED},
-        {"control character", "c=biws,r=" T_NONCE ",x=\x01,p=" T_PROOF, SCRAM_E_MALFORMED},
-        {"client-first again", T_CLIENT_FIRST, SCRAM_E_MALFORMED},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        enum scram_verdict v = final_of(cases[i].msg, strlen(cases[i].msg));
-
-        if (v != cases[i].verdict) {
-            fail_msg("%s: %s", cases[i].name, scram_verdict_text(v));
+        if (scram_keys_derive("x", 1, &cases[i].salt, &keys) != cases[i].verdict) {
+            fail_msg("%s", cases[i].name);
         }
     }
-    for (size_t i = 0; i < strlen(T_CLIENT_FINAL); i++) {
-        enum scram_verdict v = final_of(T_CLIENT_FINAL, i);
-
-        if (v != SCRAM_E_MALFORMED && v != SCRAM_E_NONCE && v != SCRAM_E_BINDING) {
-            fail_msg("truncated to %zu: %s", i, scram_verdict_text(v));
-        }
-    }
-}
-
-static void server_out_of_turn(void **state)
-{
-    struct scram_keys keys = keys_of(T_SECRET);
-    struct scram_server *s = server_with(&keys, SCRAM_MECH_SHA_256, OFFER_PLAIN);
-    struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
-
-    (void)state;
-    assert_int_equal(scram_server_final(s, T_CLIENT_FINAL, strlen(T_CLIENT_FINAL), &out), SCRAM_E_MALFORMED);
-    assert_int_equal(scram_server_first(s, T_CLIENT_FIRST, strlen(T_CLIENT_FIRST), &out), SCRAM_E_MALFORMED);
-    s = scram_server_free(s);
-    assert_null(scram_server_free(s));
-    s = server_with(&keys, SCRAM_MECH_SHA_256, OFFER_PLAIN);
-    assert_int_equal(scram_server_first(s, T_CLIENT_FIRST, strlen(T_CLIENT_FIRST), &out), SCRAM_OK);
-    assert_int_equal(scram_server_first(s, T_CLIENT_FIRST, strlen(T_CLIENT_FIRST), &out), SCRAM_E_MALFORMED);
-    assert_int_equal(scram_server_final(s, T_CLIENT_FINAL, strlen(T_CLIENT_FINAL), &out), SCRAM_E_MALFORMED);
-    scram_server_free(s);
-    buf_done(&out);
-}
-
-/* ---- the client's end ---- */
-
-static enum scram_verdict challenge_of(const char *msg, size_t len)
-{
-    struct scram_client *c = client_with(SCRAM_CLIENT_UNABLE);
-    struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
-    enum scram_verdict v;
-
-    assert_int_equal(scram_client_first(c, &out), SCRAM_OK);
-    v = scram_client_challenge(c, msg, len);
-    scram_client_free(c);
-    buf_done(&out);
-    return v;
-}
-
-static void server_first_messages(void **state)
-{
-    static const struct message_case cases[] = {
-        {"valid", T_SERVER_FIRST, SCRAM_OK},
-        {"optional extension", T_SERVER_FIRST ",x=1", SCRAM_OK},
-        {"one iteration", "r=" T_NONCE ",s=AAAA,i=1", SCRAM_OK},
-        {"most iterations", "r=" T_NONCE ",s=AAAA,i=2147483647", SCRAM_OK},
-        {"too many iterations", "r=" T_NONCE ",s=AAAA,i=2147483648", SCRAM_E_MALFORMED},
-        {"endless iterations", "r=" T_NONCE ",s=AAAA,i=00000000000000000001", SCRAM_E_MALFORMED},
-        {"no iteration", "r=" T_NONCE ",s=AAAA,i=0", SCRAM_E_MALFORMED},
-        {"negative iterations", "r=" T_NONCE ",s=AAAA,i=-1", SCRAM_E_MALFORMED},
-        {"iterations empty", "r=" T_NONCE ",s=AAAA,i=", SCRAM_E_MALFORMED},
-        {"iterations with a tail", "r=" T_NONCE ",s=AAAA,i=1x", SCRAM_E_MALFORMED},
-        {"mandatory extension", "m=1,r=" T_NONCE ",s=AAAA,i=1", SCRAM_E_UNSUPPORTED},
-        {"mandatory extension last", "r=" T_NONCE ",s=AAAA,i=1,m=1", SCRAM_E_UNSUPPORTED},
-        {"only our nonce", "r=" T_CLIENT_NONCE ",s=AAAA,i=1", SCRAM_E_NONCE},
-        {"other nonce", "r=" T_SERVER_NONCE T_CLIENT_NONCE ",s=AAAA,i=1", SCRAM_E_NONCE},
-        {"empty nonce", "r=,s=AAAA,i=1", SCRAM_E_MALFORMED},
-        {"blank in the nonce", "r=" T_CLIENT_NONCE " a,s=AAAA,i=1", SCRAM_E_MALFORMED},
-        {"salt empty", "r=" T_NONCE ",s=,i=1", SCRAM_E_MALFORMED},
-        {"salt no base64", "r=" T_NONCE ",s=A,i=1", SCRAM_E_MALFORMED},
-        {"salt too long",
-         "r=" T_NONCE ",s=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,i=1",
-         SCRAM_E_MALFORMED},
-        {"wrong order", "s=AAAA,r=" T_NONCE ",i=1", SCRAM_E_MALFORMED},
-        {"no salt", "r=" T_NONCE ",i=1", SCRAM_E_MALFORMED},
-        {"trailing comma", T_SERVER_FIRST ",", SCRAM_E_MALFORMED},
-        {"error in place of it", "e=other-error", SCRAM_E_MALFORMED},
-        {"control character", "r=" T_NONCE "\x7f,s=AAAA,i=1", SCRAM_E_MALFORMED},
-        {"empty", "", SCRAM_E_MALFORMED},
-    };
-    size_t digits = strlen(T_SERVER_FIRST) - 3; /* "i=4" is a shorter valid message */
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        enum scram_verdict v = challenge_of(cases[i].msg, strlen(cases[i].msg));
-
-        if (v != cases[i].verdict) {
-            fail_msg("%s: %s", cases[i].name, scram_verdict_text(v));
-        }
-    }
-    for (size_t i = 0; i < digits; i++) {
-        enum scram_verdict v = challenge_of(T_SERVER_FIRST, i);
-
-        if (v != SCRAM_E_MALFORMED && v != SCRAM_E_NONCE) {
-            fail_msg("truncated to %zu: %s", i, scram_verdict_text(v));
-        }
-    }
-}
-
-static struct scram_client *client_that_proved(void)
-{
-    struct scram_keys secret = keys_of(T_SECRET);
-    struct scram_keys keys = derive("pencil", &secret);
-    struct scram_client *c = client_with(SCRAM_CLIENT_UNABLE);
-    struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
-
-    assert_int_equal(scram_client_first(c, &out), SCRAM_OK);
-    assert_int_equal(scram_client_challenge(c, T_SERVER_FIRST, strlen(T_SERVER_FIRST)), SCRAM_OK);
-    assert_int_equal(scram_client_final(c, &keys, &out), SCRAM_OK);
-    buf_done(&out);
-    return c;
-}
-
-static void server_final_messages(void **state)
-{
-    static const struct {
-        const char *name;
-        const char *msg;
-        enum scram_verdict verdict;
-        const char *error;
-    } cases[] = {
-        {"valid", T_SERVER_FINAL, SCRAM_OK, ""},
-        {"extension", T_SERVER_FINAL ",x=1", SCRAM_OK, ""},
-        {"mandatory extension", T_SERVER_FINAL ",m=1", SCRAM_E_UNSUPPORTED, ""},
-        {"mandatory extension first", "m=1," T_SERVER_FINAL, SCRAM_E_UNSUPPORTED, ""},
-        {"wrong signature", "v=" ZERO_PROOF, SCRAM_E_SIGNATURE, ""},
-        {"signature short", "v=AAAA", SCRAM_E_MALFORMED, ""},
-        {"signature empty", "v=", SCRAM_E_MALFORMED, ""},
-        {"no base64", "v=!DiH/umBuw/Vmasb1KXhbm2BEbCtSOrbQ/bPsqgZLkM=", SCRAM_E_MALFORMED, ""},
-        {"error", "e=invalid-proof", SCRAM_E_REFUSED, "invalid-proof"},
-        {"error with odd bytes", "e=caf\xc3\xa9", SCRAM_E_REFUSED, "caf??"},
-        {"error empty", "e=", SCRAM_E_REFUSED, ""},
-        {"long error",
-         "e=0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
-         SCRAM_E_REFUSED, "0123456789012345678901234567890123456789012345678901234567890123456789012345678"},
-        {"other attribute", "x=1", SCRAM_E_MALFORMED, ""},
-        {"trailing comma", T_SERVER_FINAL ",", SCRAM_E_MALFORMED, ""},
-        {"empty", "", SCRAM_E_MALFORMED, ""},
-    };
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct scram_client *c = client_that_proved();
-        enum scram_verdict v = scram_client_verify(c, cases[i].msg, strlen(cases[i].msg));
-
-        if (v != cases[i].verdict || strcmp(scram_client_error(c), cases[i].error) != 0 ||
-            scram_client_is_verified(c) != (v == SCRAM_OK)) {
-            fail_msg("%s: %s \"%s\"", cases[i].name, scram_verdict_text(v), scram_client_error(c));
-        }
-        scram_client_free(c);
-    }
-    for (size_t i = 0; i < strlen(T_SERVER_FINAL); i++) {
-        struct scram_client *c = client_that_proved();
-
-        assert_int_equal(scram_client_verify(c, T_SERVER_FINAL, i), SCRAM_E_MALFORMED);
-        scram_client_free(c);
-    }
-}
-
-static void keys_must_fit_the_challenge(void **state)
-{
-    struct scram_keys secret = keys_of(T_SECRET);
-    struct scram_keys good = derive("pencil", &secret);
-    struct scram_keys bare;
-    struct scram_keys cases[5];
-    static const bool fits[] = {true, false, false, false, true};
-
-    (void)state;
-    assert_true(scram_keys_from_pair(good.client_key, good.server_key, &bare));
-    assert_memory_equal(bare.stored_key, good.stored_key, SCRAM_KEY_BYTES);
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        cases[i] = good;
-    }
-    cases[1].iterations++;
-    cases[2].salt[0] ^= 1;
-    cases[3].has_client_key = false;
-    cases[4] = bare;
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct scram_client *c = client_with(SCRAM_CLIENT_UNABLE);
-        struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
-
-        assert_int_equal(scram_client_first(c, &out), SCRAM_OK);
-        assert_int_equal(scram_client_challenge(c, T_SERVER_FIRST, strlen(T_SERVER_FIRST)), SCRAM_OK);
-        buf_clear(&out);
-        assert_int_equal(scram_client_final(c, &cases[i], &out), fits[i] ? SCRAM_OK : SCRAM_E_KEYS);
-        assert_true(fits[i] ? strcmp(buf_cstr(&out), T_CLIENT_FINAL) == 0 : out.len == 0);
-        scram_client_free(c);
-        buf_done(&out);
-    }
-}
-
-static void client_out_of_turn(void **state)
-{
-    struct scram_keys keys = keys_of(T_SECRET);
-    struct scram_client *c = client_with(SCRAM_CLIENT_UNABLE);
-    struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
-
-    (void)state;
-    assert_int_equal(scram_client_challenge(c, T_SERVER_FIRST, strlen(T_SERVER_FIRST)), SCRAM_E_MALFORMED);
-    assert_int_equal(scram_client_first(c, &out), SCRAM_E_MALFORMED);
-    c = scram_client_free(c);
-    assert_null(scram_client_free(c));
-    c = client_with(SCRAM_CLIENT_UNABLE);
-    assert_int_equal(scram_client_first(c, &out), SCRAM_OK);
-    assert_int_equal(scram_client_verify(c, T_SERVER_FINAL, strlen(T_SERVER_FINAL)), SCRAM_E_MALFORMED);
-    assert_int_equal(scram_client_final(c, &keys, &out), SCRAM_E_MALFORMED);
-    assert_false(scram_client_is_verified(c));
-    scram_client_free(c);
-    buf_done(&out);
+    assert_int_equal(scram_keys_derive("", 0, &cases[4].salt, &keys), SCRAM_OK);
 }
 
 /* ---- both ends ---- */
@@ -723,14 +290,16 @@ static enum scram_verdict run_login(const struct login *l, struct scram_keys *re
     struct scram_server *s;
     struct buf to_server = BUF_INIT(SCRAM_MESSAGE_MAX);
     struct buf to_client = BUF_INIT(SCRAM_MESSAGE_MAX);
-    uint8_t other[sizeof(certificate)] = "another certificate";
+    uint8_t other[sizeof(scram_certificate)] = "another certificate";
     struct fixed_nonce n = nonce_of(T_SERVER_NONCE);
     struct scram_server_params p = {
         .keys = &l->server_keys,
         .mechanism = l->mechanism,
         .nonce = n.bytes,
-        .binding = l->offer == OFFER_PLAIN ? NULL : l->tamper_binding ? other : certificate,
-        .binding_len = sizeof(certificate),
+        .binding = l->offer == OFFER_PLAIN ? NULL
+                   : l->tamper_binding     ? other
+                                           : scram_certificate,
+        .binding_len = sizeof(scram_certificate),
     };
     enum scram_verdict v;
 
@@ -758,14 +327,17 @@ static enum scram_verdict run_login(const struct login *l, struct scram_keys *re
 static void keys_pass_through(void **state)
 {
     struct scram_keys secret = keys_of(T_SECRET);
-    struct login l = {.server_keys = secret, .client_keys = derive("pencil", &secret), .mechanism = SCRAM_MECH_SHA_256};
+    struct login l = {.server_keys = secret,
+                      .client_keys = derive("pencil", &secret),
+                      .mechanism = SCRAM_MECH_SHA_256};
     struct scram_keys got;
 
     (void)state;
     assert_int_equal(run_login(&l, &got), SCRAM_OK);
     assert_memory_equal(got.client_key, l.client_keys.client_key, SCRAM_KEY_BYTES);
     assert_memory_equal(got.server_key, l.client_keys.server_key, SCRAM_KEY_BYTES);
-    l.client_keys = got; /* what the client's login gave us opens the server, without the password */
+    l.client_keys =
+        got; /* what the client's login gave us opens the server, without the password */
     assert_int_equal(run_login(&l, NULL), SCRAM_OK);
     l.client_keys = derive("pencil2", &secret);
     assert_int_equal(run_login(&l, NULL), SCRAM_E_PROOF);
@@ -843,8 +415,9 @@ static void cache_derives_once(void **state)
     static const uint8_t other_salt[] = "SALT";
     struct scram_cache *cache = scram_cache_new(100);
     struct scram_cache_query q = query("u", "p", salt);
-    struct scram_cache_query others[] = {query("v", "p", salt), query("u", "q", salt), query("u", "p", other_salt),
-                                         query("up", "", salt), query("u", "p", salt)};
+    struct scram_cache_query others[] = {query("v", "p", salt), query("u", "q", salt),
+                                         query("u", "p", other_salt), query("up", "", salt),
+                                         query("u", "p", salt)};
     struct scram_keys first;
     struct scram_keys second;
 
@@ -941,14 +514,6 @@ int main(void)
         cmocka_unit_test(malformed_secrets),
         cmocka_unit_test(base64),
         cmocka_unit_test(derivation_is_bounded),
-        cmocka_unit_test(client_first_messages),
-        cmocka_unit_test(client_first_lengths),
-        cmocka_unit_test(client_final_messages),
-        cmocka_unit_test(server_out_of_turn),
-        cmocka_unit_test(server_first_messages),
-        cmocka_unit_test(server_final_messages),
-        cmocka_unit_test(keys_must_fit_the_challenge),
-        cmocka_unit_test(client_out_of_turn),
         cmocka_unit_test(keys_pass_through),
         cmocka_unit_test(channel_binding),
         cmocka_unit_test(unknown_users),
