@@ -27,9 +27,11 @@
 #include <unistd.h>
 
 #define ERROR_MAX_BYTES 2048
-#define PEEK_BYTES 4096            /* an ErrorResponse beyond that is libpq's to report, without its SQLSTATE */
+#define PEEK_BYTES \
+    4096 /* an ErrorResponse beyond that is libpq's to report, without its SQLSTATE */
 #define OPTIONS_MAX_BYTES 65536
-#define ERROR_POLL_US ((usec_t)5000) /* the rest of an ErrorResponse: epoll would report its beginning for ever */
+#define ERROR_POLL_US \
+    ((usec_t)5000) /* the rest of an ErrorResponse: epoll would report its beginning for ever */
 #define ERROR_POLLS 40
 /* For every file that libpq would else look for in the home directory: it cannot exist, and libpq says nothing. */
 #define NO_FILE "/dev/null/none"
@@ -160,7 +162,8 @@ static void fail(struct backend_connect *c, enum backend_connect_status status, 
 
 static void fail_as_libpq_says(struct backend_connect *c)
 {
-    fail(c, c->has_server_error ? BACKEND_CONNECT_REFUSED : BACKEND_CONNECT_FAILED, PQerrorMessage(c->conn));
+    fail(c, c->has_server_error ? BACKEND_CONNECT_REFUSED : BACKEND_CONNECT_FAILED,
+         PQerrorMessage(c->conn));
 }
 
 static void describe_inet6(const struct sockaddr_in6 *in6, char *ret, size_t size)
@@ -168,12 +171,14 @@ static void describe_inet6(const struct sockaddr_in6 *in6, char *ret, size_t siz
     char scope[IF_NAMESIZE];
     size_t len;
 
-    if (inet_ntop(AF_INET6, &in6->sin6_addr, ret, (socklen_t)size) == NULL || in6->sin6_scope_id == 0) {
+    if (inet_ntop(AF_INET6, &in6->sin6_addr, ret, (socklen_t)size) == NULL ||
+        in6->sin6_scope_id == 0) {
         return;
     }
     len = strlen(ret);
     if (if_indextoname(in6->sin6_scope_id, scope) != NULL) {
-        (void)snprintf(ret + len, size - len, "%%%s", scope); /* a cut is harmless, here and below */
+        (void)snprintf(ret + len, size - len, "%%%s",
+                       scope); /* a cut is harmless, here and below */
     } else {
         (void)snprintf(ret + len, size - len, "%%%u", in6->sin6_scope_id);
     }
@@ -181,8 +186,9 @@ static void describe_inet6(const struct sockaddr_in6 *in6, char *ret, size_t siz
 
 static void describe_unix(const struct sockaddr_un *un, socklen_t addr_len, char *ret, size_t size)
 {
-    size_t len = addr_len > offsetof(struct sockaddr_un, sun_path) ? addr_len - offsetof(struct sockaddr_un, sun_path)
-                                                                   : 0;
+    size_t len = addr_len > offsetof(struct sockaddr_un, sun_path)
+                     ? addr_len - offsetof(struct sockaddr_un, sun_path)
+                     : 0;
 
     if (len > 1 && un->sun_path[0] == '\0') {
         (void)snprintf(ret, size, "@%.*s", (int)(len - 1), &un->sun_path[1]);
@@ -229,7 +235,8 @@ static void fill_addresses(int fd, struct backend_connect_result *r)
     r->peer.addr_len = sizeof(r->peer.addr);
     describe(&r->peer, getpeername(fd, (struct sockaddr *)&r->peer.addr, &r->peer.addr_len) == 0);
     r->local.addr_len = sizeof(r->local.addr);
-    describe(&r->local, getsockname(fd, (struct sockaddr *)&r->local.addr, &r->local.addr_len) == 0);
+    describe(&r->local,
+             getsockname(fd, (struct sockaddr *)&r->local.addr, &r->local.addr_len) == 0);
 }
 
 static void set_socket_buffers(int fd, unsigned bytes)
@@ -290,7 +297,8 @@ static bool follow_socket(struct backend_connect *c)
     }
     c->dev = st.st_dev;
     c->ino = st.st_ino;
-    c->has_server_error = false; /* that was another server, or the same one's word on another try */
+    c->has_server_error =
+        false; /* that was another server, or the same one's word on another try */
     c->error_polls = 0;
     loop_io_set_fd(c->loop, &c->io, c->fd);
     if (c->state != CONNECT_CONNECTING) {
@@ -323,8 +331,9 @@ static void advance(struct backend_connect *c)
         return;
     }
     if (want == PGRES_POLLING_OK || !follow_socket(c)) {
-        fail(c, BACKEND_CONNECT_FAILED, want == PGRES_POLLING_OK ? "the server skipped the authentication"
-                                                                 : "no descriptor for the connection");
+        fail(c, BACKEND_CONNECT_FAILED,
+             want == PGRES_POLLING_OK ? "the server skipped the authentication"
+                                      : "no descriptor for the connection");
         return;
     }
     if (is_bare_ready(c)) {
@@ -502,7 +511,8 @@ static void append_option(struct buf *b, const char *name, const char *value)
     }
 }
 
-static void add_startup(struct keywords *k, const struct backend_connect_params *p, struct buf *options)
+static void add_startup(struct keywords *k, const struct backend_connect_params *p,
+                        struct buf *options)
 {
     if (p->options != NULL) {
         buf_append_str(options, p->options);
@@ -510,7 +520,9 @@ static void add_startup(struct keywords *k, const struct backend_connect_params 
     for (unsigned i = 0; i < p->n_extra; i++) {
         append_option(options, p->extra[i].name, p->extra[i].value);
     }
-    add(k, "user", p->user != NULL && p->user[0] != '\0' ? p->user : "none"); /* else libpq asks the system who we are */
+    add(k, "user",
+        p->user != NULL && p->user[0] != '\0' ? p->user
+                                              : "none"); /* else libpq asks the system who we are */
     add(k, "dbname", p->dbname);
     add(k, "replication", p->replication);
     add(k, "application_name", p->application_name);
@@ -576,7 +588,8 @@ static bool needs_no_lookup(const char *host)
 /* NULL: fine. Else why this attempt cannot even be started. */
 static const char *why_not(const struct backend_connect_params *p)
 {
-    if ((p->hostaddr == NULL || p->hostaddr[0] == '\0') && p->host != NULL && !needs_no_lookup(p->host)) {
+    if ((p->hostaddr == NULL || p->hostaddr[0] == '\0') && p->host != NULL &&
+        !needs_no_lookup(p->host)) {
         return "the host name has not been resolved";
     }
     if (p->sslmode >= TLS_VERIFY_CA && (p->sslrootcert == NULL || p->sslrootcert[0] == '\0')) {
@@ -613,14 +626,16 @@ static bool start(struct backend_connect *c, const struct backend_connect_params
         loop_defer(c->loop, &c->start_failed, on_start_failed);
         return true;
     }
-    loop_io_want(c->loop, &c->io, LOOP_WRITE); /* as if PQconnectPoll had said so: libpq's documentation */
+    loop_io_want(c->loop, &c->io,
+                 LOOP_WRITE); /* as if PQconnectPoll had said so: libpq's documentation */
     if (p->timeout_us > 0) {
         loop_timer_set(c->loop, &c->deadline, p->timeout_us);
     }
     return true;
 }
 
-struct backend_connect *backend_connect_new(struct loop *loop, const struct backend_connect_params *p,
+struct backend_connect *backend_connect_new(struct loop *loop,
+                                            const struct backend_connect_params *p,
                                             backend_connect_fn fn, void *owner)
 {
     struct backend_connect *c = calloc(1, sizeof(*c));

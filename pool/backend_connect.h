@@ -23,7 +23,7 @@ struct backend_connect;
 /* Up to where libpq goes. */
 enum backend_connect_until {
     BACKEND_CONNECT_LOGIN, /* the StartupMessage is sent, the first message of the authentication waits to be read */
-    BACKEND_CONNECT_BARE,  /* connected and TLS done, nothing sent: for a CancelRequest. sslmode prefer and allow make
+    BACKEND_CONNECT_BARE, /* connected and TLS done, nothing sent: for a CancelRequest. sslmode prefer and allow make
                             * no sense here: say disable or require, as the connection to be cancelled is */
 };
 
@@ -43,23 +43,26 @@ struct backend_startup_param {
 /* All texts are copied by the start; NULL or "" means not set. */
 struct backend_connect_params {
     enum backend_connect_until until;
-    const char *host;     /* the server's name, for TLS verification and SNI; or a socket directory, or "@abstract" */
-    const char *hostaddr; /* numeric; NULL for a socket directory, or when @host is numeric itself */
+    const char *
+        host; /* the server's name, for TLS verification and SNI; or a socket directory, or "@abstract" */
+    const char
+        *hostaddr; /* numeric; NULL for a socket directory, or when @host is numeric itself */
     unsigned port;
-    const char *user;     /* required, except for BARE */
-    const char *dbname;   /* not set: as the user */
+    const char *user;        /* required, except for BARE */
+    const char *dbname;      /* not set: as the user */
     const char *replication; /* "true", "database" */
     const char *application_name;
     const char *client_encoding;
-    const char *options;  /* as in the StartupMessage */
-    const struct backend_startup_param *extra; /* further ones, sent as "-c name=value" behind @options */
+    const char *options; /* as in the StartupMessage */
+    const struct backend_startup_param
+        *extra; /* further ones, sent as "-c name=value" behind @options */
     unsigned n_extra;
 
     enum tls_sslmode sslmode; /* ignored over a socket directory */
     const char *sslrootcert;  /* required for verify-*, not looked at otherwise, as in PgBouncer */
     const char *sslcert;
     const char *sslkey;
-    const char *tls_min;      /* "TLSv1.2", see tls_protocols_min() */
+    const char *tls_min; /* "TLSv1.2", see tls_protocols_min() */
     const char *tls_max;
 
     bool tcp_keepalive;
@@ -85,15 +88,16 @@ struct backend_address {
  * fd is non-blocking, close-on-exec and watched by nobody. With tls, bytes may already wait inside it: tls_pending(). */
 struct backend_connect_result {
     enum backend_connect_status status;
-    int fd;           /* -1 unless BACKEND_CONNECT_OK */
-    struct tls *tls;  /* NULL: not encrypted */
+    int fd;          /* -1 unless BACKEND_CONNECT_OK */
+    struct tls *tls; /* NULL: not encrypted */
     struct backend_address peer;
     struct backend_address local;
-    const char *error; /* one line; "" with BACKEND_CONNECT_OK */
+    const char *error;                   /* one line; "" with BACKEND_CONNECT_OK */
     const struct pg_error *server_error; /* BACKEND_CONNECT_REFUSED: what it said; else NULL */
 };
 
-typedef void (*backend_connect_fn)(struct backend_connect *c, void *owner, const struct backend_connect_result *r);
+typedef void (*backend_connect_fn)(struct backend_connect *c, void *owner,
+                                   const struct backend_connect_result *r);
 
 /* -- life -- */
 
@@ -102,7 +106,8 @@ void backend_connect_global_init(void);
 
 /* Starts an attempt. @fn comes from the loop, once, never before this function has returned; it frees @c. NULL: out of
  * memory (nothing will come). */
-MUSTCHECK struct backend_connect *backend_connect_new(struct loop *loop, const struct backend_connect_params *p,
+MUSTCHECK struct backend_connect *backend_connect_new(struct loop *loop,
+                                                      const struct backend_connect_params *p,
                                                       backend_connect_fn fn, void *owner);
 /* Also gives up an attempt under way; may be called from its callback. */
 struct backend_connect *backend_connect_free(struct backend_connect *c);

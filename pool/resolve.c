@@ -17,7 +17,8 @@
 #include <string.h>
 
 #define NAME_MAX_BYTES 255
-#define TTL_LEAST_US USEC_PER_SEC /* the hosts file has no TTL, and some name servers say 0: once per second is enough */
+#define TTL_LEAST_US \
+    USEC_PER_SEC /* the hosts file has no TTL, and some name servers say 0: once per second is enough */
 #define TEST_TIMEOUT_MS 200
 #define TEST_TRIES 2
 
@@ -45,7 +46,7 @@ struct resolve_host {
     usec_t expires_us;
     const char *error; /* static */
     enum resolve_status status;
-    bool known;   /* the fields above mean something */
+    bool known; /* the fields above mean something */
     bool looking;
     char name[];
 };
@@ -114,7 +115,8 @@ static void tell_request(struct resolver *r, struct resolve_request *req)
         return;
     }
     if (req->bad_name) {
-        answer = (struct resolve_answer){.status = RESOLVE_FAILED, .error = "bad host name, or too many names"};
+        answer = (struct resolve_answer){.status = RESOLVE_FAILED,
+                                         .error = "bad host name, or too many names"};
     } else {
         numeric = req->numeric;
         answer.addrs = &numeric;
@@ -218,14 +220,16 @@ static void on_socket_state(void *arg, ares_socket_t fd, int readable, int writa
         loop_io_init(&w->io, fd, on_socket);
         list_add_tail(&r->watches, &w->link);
     }
-    loop_io_want(r->loop, &w->io, (readable != 0 ? LOOP_READ : 0U) | (writable != 0 ? LOOP_WRITE : 0U));
+    loop_io_want(r->loop, &w->io,
+                 (readable != 0 ? LOOP_READ : 0U) | (writable != 0 ? LOOP_WRITE : 0U));
 }
 
 static int open_channel(struct resolver *r, const struct resolver_settings *s, ares_channel *ret)
 {
     struct ares_options options = {.sock_state_cb = on_socket_state, .sock_state_cb_data = r};
     int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS;
-    char lookups[] = "fb"; /* the hosts file, then DNS, whatever nsswitch.conf says: nothing else can be asked */
+    char lookups[] =
+        "fb"; /* the hosts file, then DNS, whatever nsswitch.conf says: nothing else can be asked */
     char *path = NULL;
     char server[64];
     int rc;
@@ -250,7 +254,8 @@ static int open_channel(struct resolver *r, const struct resolver_settings *s, a
         return rc == ARES_ENOMEM ? -ENOMEM : -EINVAL;
     }
     if (s->server != NULL) {
-        (void)snprintf(server, sizeof(server), "%s:%u", s->server, s->server_port); /* a test's own, it fits */
+        (void)snprintf(server, sizeof(server), "%s:%u", s->server,
+                       s->server_port); /* a test's own, it fits */
         rc = ares_set_servers_ports_csv(*ret, server);
         if (rc != ARES_SUCCESS) {
             ares_destroy(*ret);
@@ -310,7 +315,8 @@ static bool addr_from_node(const struct ares_addrinfo_node *node, struct resolve
 }
 
 /* The addresses of @info without doubles. */
-static unsigned collect(const struct ares_addrinfo *info, struct resolve_addr *ret, usec_t *ret_ttl_us)
+static unsigned collect(const struct ares_addrinfo *info, struct resolve_addr *ret,
+                        usec_t *ret_ttl_us)
 {
     usec_t ttl_us = UINT32_MAX * USEC_PER_SEC;
     unsigned n = 0;
@@ -340,7 +346,8 @@ static unsigned collect(const struct ares_addrinfo *info, struct resolve_addr *r
 static void set_failure(struct resolve_host *h, int ares_status)
 {
     bool not_found = ares_status == ARES_ENOTFOUND || ares_status == ARES_ENODATA ||
-                     ares_status == ARES_ENONAME || ares_status == ARES_EBADNAME || ares_status == ARES_SUCCESS;
+                     ares_status == ARES_ENONAME || ares_status == ARES_EBADNAME ||
+                     ares_status == ARES_SUCCESS;
 
     h->expires_us = clock_now_us() + h->resolver->nxdomain_ttl_us;
     if (!not_found && h->known && h->status == RESOLVE_OK) {
@@ -352,7 +359,8 @@ static void set_failure(struct resolve_host *h, int ares_status)
 }
 
 /* Returns whether the set differs from that of the last success. */
-static bool set_addrs(struct resolve_host *h, const struct resolve_addr *addrs, unsigned n, usec_t ttl_us)
+static bool set_addrs(struct resolve_host *h, const struct resolve_addr *addrs, unsigned n,
+                      usec_t ttl_us)
 {
     struct resolver *r = h->resolver;
     bool first = h->addrs == NULL;
@@ -619,8 +627,8 @@ static void apply(struct resolver *r, const struct resolver_settings *s)
     }
 }
 
-struct resolver *resolver_new(struct loop *loop, const struct resolver_settings *s, resolve_changed_fn changed,
-                              void *owner)
+struct resolver *resolver_new(struct loop *loop, const struct resolver_settings *s,
+                              resolve_changed_fn changed, void *owner)
 {
     struct resolver *r = calloc(1, sizeof(*r));
 
@@ -716,7 +724,8 @@ bool resolve_is_numeric(const char *name)
     return parse_numeric(name, &addr);
 }
 
-void resolve_request(struct resolver *r, struct resolve_request *req, const char *name, resolve_fn fn)
+void resolve_request(struct resolver *r, struct resolve_request *req, const char *name,
+                     resolve_fn fn)
 {
     struct resolve_host *h;
 
@@ -746,7 +755,8 @@ void resolve_request(struct resolver *r, struct resolve_request *req, const char
 
 void resolve_cancel(struct resolver *r, struct resolve_request *req)
 {
-    (void)r; /* the request knows where it is; kept in the interface, as every call here names its resolver */
+    (void)
+        r; /* the request knows where it is; kept in the interface, as every call here names its resolver */
     if (!resolve_is_pending(req)) {
         return;
     }
@@ -789,7 +799,8 @@ void resolver_each_zone(const struct resolver *r, resolve_zone_fn fn, void *arg)
     struct resolve_zone *z;
 
     list_for_each(&r->zones, z, link) {
-        struct resolve_zone_info info = {.name = z->name, .serial = z->serial, .n_hosts = z->n_hosts};
+        struct resolve_zone_info info = {
+            .name = z->name, .serial = z->serial, .n_hosts = z->n_hosts};
 
         fn(arg, &info);
     }

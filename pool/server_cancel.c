@@ -45,7 +45,8 @@ struct server_cancel {
     struct loop_timer deadline;
     size_t sent;
     size_t len;
-    uint8_t packet[CANCEL_HEADER_BYTES + SERVER_CANCEL_KEY_MAX_BYTES]; /* wiped at the end: holds the key */
+    uint8_t packet[CANCEL_HEADER_BYTES +
+                   SERVER_CANCEL_KEY_MAX_BYTES]; /* wiped at the end: holds the key */
 };
 
 static void set_state(struct server_cancel *c, enum cancel_state to)
@@ -71,7 +72,8 @@ static void end(struct server_cancel *c, enum server_cancel_status status, const
 {
     char text[512];
 
-    (void)snprintf(text, sizeof(text), "%s", error); /* @error may live in what is freed now; a cut is harmless */
+    (void)snprintf(text, sizeof(text), "%s",
+                   error); /* @error may live in what is freed now; a cut is harmless */
     set_state(c, CANCEL_ENDED);
     let_go(c);
     c->fn(c, c->owner, status, text); /* may free @c */
@@ -169,13 +171,15 @@ static void on_io(struct loop_io *io, unsigned events)
     }
 }
 
-static void on_connected(struct backend_connect *connect, void *owner, const struct backend_connect_result *r)
+static void on_connected(struct backend_connect *connect, void *owner,
+                         const struct backend_connect_result *r)
 {
     struct server_cancel *c = owner;
 
     (void)connect; /* freed with c->connect */
     if (r->status != BACKEND_CONNECT_OK) {
-        end(c, r->status == BACKEND_CONNECT_TIMEOUT ? SERVER_CANCEL_TIMEOUT : SERVER_CANCEL_FAILED, r->error);
+        end(c, r->status == BACKEND_CONNECT_TIMEOUT ? SERVER_CANCEL_TIMEOUT : SERVER_CANCEL_FAILED,
+            r->error);
         return;
     }
     c->fd = r->fd;
@@ -205,8 +209,8 @@ static void build_packet(struct server_cancel *c, const struct server_cancel_par
     memcpy(&c->packet[CANCEL_HEADER_BYTES], p->key, p->key_len);
 }
 
-struct server_cancel *server_cancel_new(struct loop *loop, const struct server_cancel_params *p, server_cancel_fn fn,
-                                        void *owner)
+struct server_cancel *server_cancel_new(struct loop *loop, const struct server_cancel_params *p,
+                                        server_cancel_fn fn, void *owner)
 {
     struct server_cancel *c = calloc(1, sizeof(*c));
     struct backend_connect_params connect = p->connect;

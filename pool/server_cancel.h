@@ -17,27 +17,29 @@
 struct server_cancel;
 
 enum server_cancel_status {
-    SERVER_CANCEL_DONE,    /* the server has read it and closed: what comes later on the cancelled one is a new query's */
+    SERVER_CANCEL_DONE, /* the server has read it and closed: what comes later on the cancelled one is a new query's */
     SERVER_CANCEL_FAILED,
     SERVER_CANCEL_TIMEOUT, /* may have been read */
     SERVER_CANCEL_STATUSES,
 };
 
 struct server_cancel_params {
-    struct backend_connect_params connect; /* as for the connection to be cancelled, @hostaddr being the address it has;
+    struct backend_connect_params
+        connect;  /* as for the connection to be cancelled, @hostaddr being the address it has;
                                             * until, sslmode below require and the startup parameters do not matter */
-    bool use_tls;                          /* the connection to be cancelled is encrypted */
+    bool use_tls; /* the connection to be cancelled is encrypted */
     uint32_t pid;
     const uint8_t *key; /* copied */
     size_t key_len;     /* 1 to SERVER_CANCEL_KEY_MAX_BYTES */
 };
 
-typedef void (*server_cancel_fn)(struct server_cancel *c, void *owner, enum server_cancel_status status,
-                                 const char *error);
+typedef void (*server_cancel_fn)(struct server_cancel *c, void *owner,
+                                 enum server_cancel_status status, const char *error);
 
 /* connect.timeout_us counts for the whole. @fn comes from the loop, once, never before this function has returned; it
  * frees @c. NULL: out of memory. */
-MUSTCHECK struct server_cancel *server_cancel_new(struct loop *loop, const struct server_cancel_params *p,
+MUSTCHECK struct server_cancel *server_cancel_new(struct loop *loop,
+                                                  const struct server_cancel_params *p,
                                                   server_cancel_fn fn, void *owner);
 struct server_cancel *server_cancel_free(struct server_cancel *c);
 

@@ -157,8 +157,8 @@ static struct tls *tls_new(int fd)
     return tls;
 }
 
-struct tls *tls_accept_new(struct tls_context *ctx, int fd, enum tls_accept_kind kind, const void *early,
-                           size_t n_early)
+struct tls *tls_accept_new(struct tls_context *ctx, int fd, enum tls_accept_kind kind,
+                           const void *early, size_t n_early)
 {
     struct tls *tls = tls_new(fd);
     BIO *bio;
@@ -228,10 +228,12 @@ struct tls *tls_adopt(void *ssl, int fd)
     }
     tls->ssl = ssl;
     SSL_set_bio(tls->ssl, bio, bio);
-    (void)SSL_set_app_data(tls->ssl, NULL); /* was the PGconn; clearing a slot that exists cannot fail */
+    (void)SSL_set_app_data(tls->ssl,
+                           NULL); /* was the PGconn; clearing a slot that exists cannot fail */
     drop_trust_store(tls->ssl);
     tune_for_relay(tls->ssl);
-    SSL_set_quiet_shutdown(tls->ssl, 1); /* PQfinish calls SSL_shutdown: the server must not hear it */
+    SSL_set_quiet_shutdown(tls->ssl,
+                           1); /* PQfinish calls SSL_shutdown: the server must not hear it */
     return tls;
 }
 
@@ -278,7 +280,8 @@ static enum tls_result die_with_reason(struct tls *tls)
     }
     (void)tls_queued_reason(reason, sizeof(reason));
     if (verdict != X509_V_OK) {
-        (void)snprintf(text, sizeof(text), "%s: %s", reason, X509_verify_cert_error_string(verdict));
+        (void)snprintf(text, sizeof(text), "%s: %s", reason,
+                       X509_verify_cert_error_string(verdict));
         return die(tls, TLS_ERROR, text);
     }
     return die(tls, TLS_ERROR, reason);
@@ -325,7 +328,8 @@ enum tls_result tls_handshake(struct tls *tls)
         return result_of(tls, ret);
     }
     if (tls->kind == TLS_DIRECT && !alpn_is_postgresql(tls->ssl)) {
-        return die(tls, TLS_ERROR, "direct TLS connection without the ALPN protocol \"postgresql\"");
+        return die(tls, TLS_ERROR,
+                   "direct TLS connection without the ALPN protocol \"postgresql\"");
     }
     tune_for_relay(tls->ssl);
     return TLS_DONE;
@@ -401,7 +405,8 @@ enum tls_result tls_write(struct tls *tls, const void *buf, size_t len, size_t *
         int ret;
 
         ERR_clear_error();
-        ret = SSL_write_ex(tls->ssl, at + *ret_n, len - *ret_n, &n); /* one record at most: partial writes are on */
+        ret = SSL_write_ex(tls->ssl, at + *ret_n, len - *ret_n,
+                           &n); /* one record at most: partial writes are on */
         if (ret != 1) {
             return result_of(tls, ret);
         }
@@ -489,7 +494,8 @@ const char *tls_info(const struct tls *tls, char *ret, size_t size)
     char kx[64];
 
     describe_key_exchange(tls->ssl, kx, sizeof(kx));
-    (void)snprintf(ret, size, "%s/%s%s", SSL_get_version(tls->ssl), cipher != NULL ? cipher : "?", kx);
+    (void)snprintf(ret, size, "%s/%s%s", SSL_get_version(tls->ssl), cipher != NULL ? cipher : "?",
+                   kx);
     return ret;
 }
 
@@ -555,7 +561,8 @@ bool tls_end_point(const struct tls *tls, enum tls_certificate which, uint8_t *r
     int nid;
     bool ok;
 
-    if (cert == NULL || X509_get_signature_info(cert, &nid, NULL, NULL, NULL) != 1 || nid == NID_undef) {
+    if (cert == NULL || X509_get_signature_info(cert, &nid, NULL, NULL, NULL) != 1 ||
+        nid == NID_undef) {
         ERR_clear_error();
         return false;
     }
@@ -563,7 +570,8 @@ bool tls_end_point(const struct tls *tls, enum tls_certificate which, uint8_t *r
         nid = NID_sha256; /* RFC 5929 section 4.1 */
     }
     md = EVP_get_digestbynid(nid);
-    ok = md != NULL && EVP_MD_get_size(md) <= TLS_END_POINT_MAX_BYTES && X509_digest(cert, md, ret, &len) == 1;
+    ok = md != NULL && EVP_MD_get_size(md) <= TLS_END_POINT_MAX_BYTES &&
+         X509_digest(cert, md, ret, &len) == 1;
     ERR_clear_error();
     if (ok) {
         *ret_len = len;

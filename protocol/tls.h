@@ -57,15 +57,19 @@ struct tls_error {
 
 /* All texts are borrowed during the call; NULL or "" means not set. */
 struct tls_settings {
-    enum tls_sslmode sslmode;  /* a client certificate is asked for, and required, from TLS_VERIFY_CA on */
+    enum tls_sslmode
+        sslmode; /* a client certificate is asked for, and required, from TLS_VERIFY_CA on */
     const char *key_file;
-    const char *cert_file;     /* PEM, our certificate first, then its chain */
-    const char *ca_file;       /* PEM, who signs client certificates */
-    const char *protocols;     /* "secure" (default: 1.2 and 1.3), "all", "legacy", or a list: "tlsv1.2,tlsv1.3", "all,!tlsv1.0" */
-    const char *ciphers;       /* up to TLS 1.2: "default" and its synonyms, "compat", "legacy", "all", or OpenSSL's syntax */
+    const char *cert_file; /* PEM, our certificate first, then its chain */
+    const char *ca_file;   /* PEM, who signs client certificates */
+    const char *
+        protocols; /* "secure" (default: 1.2 and 1.3), "all", "legacy", or a list: "tlsv1.2,tlsv1.3", "all,!tlsv1.0" */
+    const char *
+        ciphers; /* up to TLS 1.2: "default" and its synonyms, "compat", "legacy", "all", or OpenSSL's syntax */
     const char *tls13_ciphers; /* OpenSSL's list of cipher suites */
     const char *dheparams;     /* "auto" (default), "none", "legacy" */
-    const char *ecdhcurve;     /* "auto" (default), "none", or a curve's name, or a list of them with ':' */
+    const char
+        *ecdhcurve; /* "auto" (default), "none", or a curve's name, or a list of them with ':' */
 };
 
 struct tls_context;
@@ -83,8 +87,8 @@ struct tls_context *tls_context_unref(struct tls_context *ctx); /* NULL is fine;
 /* A server-side connection on @fd. @early: bytes that the caller has already read from the socket, at most 64 KiB
  * (the ClientHello of direct TLS; NULL and 0 if none: after an SSLRequest there must be none, refuse such a peer).
  * Takes its own reference on @ctx. NULL: out of memory. */
-MUSTCHECK struct tls *tls_accept_new(struct tls_context *ctx, int fd, enum tls_accept_kind kind, const void *early,
-                                     size_t n_early);
+MUSTCHECK struct tls *tls_accept_new(struct tls_context *ctx, int fd, enum tls_accept_kind kind,
+                                     const void *early, size_t n_early);
 /* Takes @ssl (an SSL * whose handshake libpq has finished) over, from now on over @fd, a duplicate of libpq's
  * descriptor: the caller then frees its PGconn with PQfinish(), which says nothing to the server, and calls
  * tls_adopt_finish(). NULL: out of memory, @ssl is still libpq's. */
@@ -126,7 +130,8 @@ char *tls_peer_common_name(const struct tls *tls);
 char *tls_peer_dn(const struct tls *tls);
 /* The channel binding "tls-server-end-point" (RFC 5929): hash of @which certificate. @ret holds
  * TLS_END_POINT_MAX_BYTES. false: no certificate, or one whose signature defines no hash. */
-MUSTCHECK bool tls_end_point(const struct tls *tls, enum tls_certificate which, uint8_t *ret, size_t *ret_len);
+MUSTCHECK bool tls_end_point(const struct tls *tls, enum tls_certificate which, uint8_t *ret,
+                             size_t *ret_len);
 
 /* -- words -- */
 
@@ -139,6 +144,7 @@ const char *tls_protocols_min(unsigned protocols);
 const char *tls_protocols_max(unsigned protocols);
 /* libpq has no option for ciphers. Sets those that SSL contexts not made here (that is, libpq's) start with from now on;
  * same syntax as in struct tls_settings. Contexts made by tls_context_new() do not care. */
-MUSTCHECK bool tls_set_libpq_ciphers(const char *ciphers, const char *tls13_ciphers, struct tls_error *err);
+MUSTCHECK bool tls_set_libpq_ciphers(const char *ciphers, const char *tls13_ciphers,
+                                     struct tls_error *err);
 
 #endif

@@ -13,7 +13,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define SESSION_LIFETIME_S 3600 /* a ticket also carries the client certificate's verdict: not for long */
+#define SESSION_LIFETIME_S \
+    3600 /* a ticket also carries the client certificate's verdict: not for long */
 #define CIPHER_LIST_MAX_BYTES ((size_t)16 * 1024)
 #define PROTOCOLS_SECURE ((unsigned)TLS_1_2 | TLS_1_3)
 #define PROTOCOLS_ALL ((unsigned)TLS_1_0 | TLS_1_1 | TLS_1_2 | TLS_1_3)
@@ -103,7 +104,8 @@ static const struct {
 static unsigned protocol_word(const char *word, size_t len)
 {
     for (unsigned i = 0; i < ARRAY_LEN(protocol_words); i++) {
-        if (strlen(protocol_words[i].word) == len && strncasecmp(protocol_words[i].word, word, len) == 0) {
+        if (strlen(protocol_words[i].word) == len &&
+            strncasecmp(protocol_words[i].word, word, len) == 0) {
             return protocol_words[i].protocols;
         }
     }
@@ -211,15 +213,16 @@ static const char *cipher_list(const char *text)
 /* -- the context -- */
 
 /* ALPN offered but without "postgresql": the handshake ends, as PostgreSQL and RFC 7301 have it. */
-static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
-                       unsigned in_len, void *arg)
+static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                       const unsigned char *in, unsigned in_len, void *arg)
 {
     static const unsigned char ours[] = TLS_ALPN_WIRE;
 
     (void)ssl;
     (void)arg;
     for (unsigned at = 0; at < in_len; at += 1U + in[at]) { /* OpenSSL has checked the lengths */
-        if (in[at] == ours[0] && in_len - at > in[at] && memcmp(&in[at + 1], &ours[1], ours[0]) == 0) {
+        if (in[at] == ours[0] && in_len - at > in[at] &&
+            memcmp(&in[at + 1], &ours[1], ours[0]) == 0) {
             *out = &in[at + 1];
             *out_len = ours[0];
             return SSL_TLSEXT_ERR_OK;
@@ -246,7 +249,8 @@ static bool set_protocols(SSL_CTX *ctx, const struct tls_settings *s, struct tls
 
     if (!tls_protocols_parse(s->protocols, &set)) {
         (void)snprintf(err->text, sizeof(err->text),
-                       "protocols \"%s\": allowed: secure, all, legacy, or a list of tlsv1.0, tlsv1.1, tlsv1.2, tlsv1.3",
+                       "protocols \"%s\": allowed: secure, all, legacy, or a list of tlsv1.0, "
+                       "tlsv1.1, tlsv1.2, tlsv1.3",
                        s->protocols);
         return false;
     }
@@ -316,11 +320,13 @@ static bool set_key_exchange(SSL_CTX *ctx, const struct tls_settings *s, struct 
     const char *curve = is_set(s->ecdhcurve) ? s->ecdhcurve : "auto";
 
     if (strcasecmp(dhe, "auto") == 0) {
-        (void)SSL_CTX_set_dh_auto(ctx, 1); /* sized by the certificate's key; has no way to fail, nor below */
+        (void)SSL_CTX_set_dh_auto(
+            ctx, 1); /* sized by the certificate's key; has no way to fail, nor below */
     } else if (strcasecmp(dhe, "legacy") == 0) {
         (void)SSL_CTX_set_dh_auto(ctx, 2); /* 1024 bits */
     } else if (strcasecmp(dhe, "none") != 0) {
-        (void)snprintf(err->text, sizeof(err->text), "dheparams \"%s\": allowed: auto, none, legacy", dhe);
+        (void)snprintf(err->text, sizeof(err->text),
+                       "dheparams \"%s\": allowed: auto, none, legacy", dhe);
         return false;
     }
     if (strcasecmp(curve, "none") == 0) {
@@ -353,10 +359,11 @@ static bool load_own_certificate(SSL_CTX *ctx, const struct tls_settings *s, str
 
 static bool load_client_ca(SSL_CTX *ctx, const struct tls_settings *s, struct tls_error *err)
 {
-    STACK_OF(X509_NAME) *names;
+    STACK_OF(X509_NAME) * names;
 
     if (!is_set(s->ca_file)) {
-        return s->sslmode < TLS_VERIFY_CA || refuse_text(err, "no CA file is set, but sslmode asks for verification");
+        return s->sslmode < TLS_VERIFY_CA ||
+               refuse_text(err, "no CA file is set, but sslmode asks for verification");
     }
     ERR_clear_error();
     if (SSL_CTX_load_verify_locations(ctx, s->ca_file, NULL) != 1) {
@@ -378,10 +385,11 @@ static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct tls_err
 {
     static const unsigned char session_context[] = "pgpoold";
 
-    SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-                                 SSL_OP_IGNORE_UNEXPECTED_EOF);
-    (void)SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER); /* returns the new mask, not a verdict */
+    SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    (void)SSL_CTX_set_mode(
+        ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER); /* returns the new mask, not a verdict */
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
     /* Resumption by ticket only: the client keeps the state, not a cache of ours that peers could fill. */
@@ -391,8 +399,9 @@ static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct tls_err
         SSL_CTX_set_num_tickets(ctx, 1) != 1) {
         return refuse(err, "session", "tickets");
     }
-    return set_protocols(ctx, s, err) && set_ciphers(ctx, s, err) && set_key_exchange(ctx, s, err) &&
-           load_own_certificate(ctx, s, err) && load_client_ca(ctx, s, err);
+    return set_protocols(ctx, s, err) && set_ciphers(ctx, s, err) &&
+           set_key_exchange(ctx, s, err) && load_own_certificate(ctx, s, err) &&
+           load_client_ca(ctx, s, err);
 }
 
 struct tls_context *tls_context_new(const struct tls_settings *s, struct tls_error *err)
@@ -465,8 +474,11 @@ static bool load_defaults(const char *list, const char *suites)
     BIO *bio = NULL;
     bool ok = false;
 
-    buf_append_fmt(&text, "openssl_conf=top\n[top]\nssl_conf=ssl\n[ssl]\nsystem_default=d\n[d]\nCipherString=%s\n"
-                          "Ciphersuites=%s\n", list, suites);
+    buf_append_fmt(
+        &text,
+        "openssl_conf=top\n[top]\nssl_conf=ssl\n[ssl]\nsystem_default=d\n[d]\nCipherString=%s\n"
+        "Ciphersuites=%s\n",
+        list, suites);
     if (conf != NULL && buf_ok(&text)) {
         bio = BIO_new_mem_buf(text.data, (int)text.len);
     }
@@ -482,7 +494,9 @@ static bool load_defaults(const char *list, const char *suites)
 /* Nothing that means more than itself in OpenSSL's configuration syntax. */
 static bool is_plain(const char *list)
 {
-    return list[strspn(list, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:+-!@=_,. ")] == '\0';
+    return list[strspn(
+               list, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:+-!@=_,. ")] ==
+           '\0';
 }
 
 bool tls_set_libpq_ciphers(const char *ciphers, const char *tls13_ciphers, struct tls_error *err)

@@ -37,7 +37,8 @@ static inline void certs_write_key(const char *path, EVP_PKEY *key, const EVP_CI
 {
     FILE *f = fopen(path, "w");
 
-    certs_check(f != NULL && PEM_write_PrivateKey(f, key, cipher, (const unsigned char *)"secret", 6, NULL, NULL) == 1,
+    certs_check(f != NULL && PEM_write_PrivateKey(f, key, cipher, (const unsigned char *)"secret",
+                                                  6, NULL, NULL) == 1,
                 path);
     fclose(f);
     chmod(path, 0600); /* libpq insists */
@@ -52,8 +53,8 @@ static inline void certs_write_cert(const char *path, X509 *cert)
 }
 
 /* A certificate of @name, signed by @ca (itself if NULL). */
-static inline X509 *certs_make(const char *name, const char *org, EVP_PKEY *key, X509 *ca, EVP_PKEY *ca_key,
-                               const EVP_MD *md)
+static inline X509 *certs_make(const char *name, const char *org, EVP_PKEY *key, X509 *ca,
+                               EVP_PKEY *ca_key, const EVP_MD *md)
 {
     static long serial;
     X509 *cert = X509_new();
@@ -67,9 +68,11 @@ static inline X509 *certs_make(const char *name, const char *org, EVP_PKEY *key,
     X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
     X509_gmtime_adj(X509_getm_notAfter(cert), 86400);
     if (org != NULL) {
-        X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_UTF8, (const unsigned char *)org, -1, -1, 0);
+        X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_UTF8, (const unsigned char *)org, -1, -1,
+                                   0);
     }
-    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1, 0);
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1,
+                               0);
     X509_set_issuer_name(cert, ca != NULL ? X509_get_subject_name(ca) : subject);
     X509_set_pubkey(cert, key);
     X509V3_set_ctx(&v3, ca != NULL ? ca : cert, cert, NULL, NULL, 0);

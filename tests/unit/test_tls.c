@@ -32,7 +32,8 @@ struct pair {
 
 static struct tls_settings settings(void)
 {
-    struct tls_settings s = {.sslmode = TLS_REQUIRE, .key_file = certs->server_key, .cert_file = certs->server_cert};
+    struct tls_settings s = {
+        .sslmode = TLS_REQUIRE, .key_file = certs->server_key, .cert_file = certs->server_cert};
 
     return s;
 }
@@ -192,7 +193,8 @@ static void test_bulk_both_ways(void **state)
             sent += (size_t)part;
         }
         do {
-            enum tls_result result = tls_read(p.server, in + got, MIN(TOTAL - got, (size_t)100000), &n);
+            enum tls_result result =
+                tls_read(p.server, in + got, MIN(TOTAL - got, (size_t)100000), &n);
 
             assert_true(result == TLS_DONE || result == TLS_WANT_READ);
             got += n;
@@ -283,7 +285,8 @@ static void test_alpn(void **state)
 
         pair_open_with(&p, context(&s), cases[i].kind);
         if (cases[i].offer[0] != '\0') {
-            SSL_set_alpn_protos(p.client, (const unsigned char *)cases[i].offer, (unsigned)strlen(cases[i].offer));
+            SSL_set_alpn_protos(p.client, (const unsigned char *)cases[i].offer,
+                                (unsigned)strlen(cases[i].offer));
         }
         result = shake(&p);
         if (result != cases[i].result) {
@@ -362,7 +365,8 @@ static void test_end_point(void **state)
     assert_true(tls_end_point(p.server, TLS_OWN_CERTIFICATE, own, &len));
     assert_int_equal(len, expected_len);
     assert_memory_equal(own, expected, len);
-    X509_digest(SSL_get_certificate(p.client), EVP_sha512(), expected, &expected_len); /* signed with SHA-512 */
+    X509_digest(SSL_get_certificate(p.client), EVP_sha512(), expected,
+                &expected_len); /* signed with SHA-512 */
     assert_true(tls_end_point(p.server, TLS_PEER_CERTIFICATE, own, &len));
     assert_int_equal(len, expected_len);
     assert_memory_equal(own, expected, len);
@@ -397,7 +401,8 @@ static void test_ends_of_the_stream(void **state)
 
     pair_open(&p, &s); /* no close_notify */
     assert_int_equal(shake(&p), TLS_DONE);
-    assert_int_equal(SSL_read(p.client, buf, sizeof(buf)), -1); /* the ticket; unread, it would make it a reset */
+    assert_int_equal(SSL_read(p.client, buf, sizeof(buf)),
+                     -1); /* the ticket; unread, it would make it a reset */
     close(p.fds[1]);
     p.fds[1] = -1;
     assert_int_equal(tls_read(p.server, buf, sizeof(buf), &n), TLS_CLOSED);
@@ -423,8 +428,9 @@ static void test_ends_of_the_stream(void **state)
 /* Whatever comes instead of TLS ends in an error with a text; every flipped byte of a record as well. */
 static void test_hostile_bytes(void **state)
 {
-    static const char *const openers[] = {"GET / HTTP/1.0\r\n\r\n", "\x16\x03\x01\xff\xff\x01", "\x80\x2e\x01\x03\x01",
-                                          "\x15\x03\x03\x00\x02\x02\x28", "\x17\x03\x03\x40\x01xxxx"};
+    static const char *const openers[] = {"GET / HTTP/1.0\r\n\r\n", "\x16\x03\x01\xff\xff\x01",
+                                          "\x80\x2e\x01\x03\x01", "\x15\x03\x03\x00\x02\x02\x28",
+                                          "\x17\x03\x03\x40\x01xxxx"};
     struct tls_settings s = settings();
     uint8_t record[1000];
     char buf[64];
@@ -495,7 +501,8 @@ static void test_sessions_are_resumed(void **state)
 
         pair_open_with(&p, tls_context_ref(ctx), TLS_AFTER_SSLREQUEST);
         pair_use_client_cert(&p);
-        SSL_CTX_set_session_cache_mode(p.client_ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
+        SSL_CTX_set_session_cache_mode(p.client_ctx,
+                                       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
         SSL_CTX_sess_set_new_cb(p.client_ctx, keep_session);
         if (kept_session != NULL) {
             SSL_set_session(p.client, kept_session);
@@ -541,34 +548,61 @@ static void test_bad_settings(void **state)
         {"fine", {.key_file = "KEY", .cert_file = "CERT"}, NULL},
         {"no key", {.cert_file = "CERT"}, "no key file is set"},
         {"no certificate", {.key_file = "KEY"}, "no certificate file is set"},
-        {"missing certificate", {.key_file = "KEY", .cert_file = "/nonexistent.crt"},
+        {"missing certificate",
+         {.key_file = "KEY", .cert_file = "/nonexistent.crt"},
          "certificate file \"/nonexistent.crt\": No such file or directory"},
-        {"missing key", {.key_file = "/nonexistent.key", .cert_file = "CERT"},
+        {"missing key",
+         {.key_file = "/nonexistent.key", .cert_file = "CERT"},
          "key file \"/nonexistent.key\": No such file or directory"},
-        {"no PEM", {.key_file = "KEY", .cert_file = "/etc/passwd"}, "certificate file \"/etc/passwd\": no start line"},
+        {"no PEM",
+         {.key_file = "KEY", .cert_file = "/etc/passwd"},
+         "certificate file \"/etc/passwd\": no start line"},
         {"other key", {.key_file = "OTHERKEY", .cert_file = "CERT"}, "key values mismatch"},
         {"encrypted key", {.key_file = "ENCRYPTED", .cert_file = "CERT"}, "key file \""},
-        {"verification without CA", {.sslmode = TLS_VERIFY_CA, .key_file = "KEY", .cert_file = "CERT"}, "no CA file"},
-        {"missing CA", {.key_file = "KEY", .cert_file = "CERT", .ca_file = "/nonexistent.ca"},
+        {"verification without CA",
+         {.sslmode = TLS_VERIFY_CA, .key_file = "KEY", .cert_file = "CERT"},
+         "no CA file"},
+        {"missing CA",
+         {.key_file = "KEY", .cert_file = "CERT", .ca_file = "/nonexistent.ca"},
          "CA file \"/nonexistent.ca\": No such file"},
-        {"bad protocols", {.key_file = "KEY", .cert_file = "CERT", .protocols = "sslv3"}, "protocols \"sslv3\": allowed"},
-        {"bad ciphers", {.key_file = "KEY", .cert_file = "CERT", .ciphers = "nonsense"}, "ciphers \"nonsense\": no cipher"},
-        {"bad suites", {.key_file = "KEY", .cert_file = "CERT", .tls13_ciphers = "nonsense"}, "TLS 1.3 ciphers \"nonsense\""},
-        {"bad dhe", {.key_file = "KEY", .cert_file = "CERT", .dheparams = "x"}, "dheparams \"x\": allowed"},
-        {"bad curve", {.key_file = "KEY", .cert_file = "CERT", .ecdhcurve = "x"}, "ecdhcurve \"x\""},
+        {"bad protocols",
+         {.key_file = "KEY", .cert_file = "CERT", .protocols = "sslv3"},
+         "protocols \"sslv3\": allowed"},
+        {"bad ciphers",
+         {.key_file = "KEY", .cert_file = "CERT", .ciphers = "nonsense"},
+         "ciphers \"nonsense\": no cipher"},
+        {"bad suites",
+         {.key_file = "KEY", .cert_file = "CERT", .tls13_ciphers = "nonsense"},
+         "TLS 1.3 ciphers \"nonsense\""},
+        {"bad dhe",
+         {.key_file = "KEY", .cert_file = "CERT", .dheparams = "x"},
+         "dheparams \"x\": allowed"},
+        {"bad curve",
+         {.key_file = "KEY", .cert_file = "CERT", .ecdhcurve = "x"},
+         "ecdhcurve \"x\""},
         {"all words",
-         {.key_file = "KEY", .cert_file = "CERT", .protocols = "all", .ciphers = "compat", .dheparams = "legacy",
+         {.key_file = "KEY",
+          .cert_file = "CERT",
+          .protocols = "all",
+          .ciphers = "compat",
+          .dheparams = "legacy",
           .ecdhcurve = "none"},
          NULL},
         {"more words",
-         {.key_file = "KEY", .cert_file = "CERT", .protocols = "legacy", .ciphers = "all", .dheparams = "none",
+         {.key_file = "KEY",
+          .cert_file = "CERT",
+          .protocols = "legacy",
+          .ciphers = "all",
+          .dheparams = "none",
           .ecdhcurve = "prime256v1"},
          NULL},
     };
     const struct {
         const char *word;
         const char *path;
-    } files[] = {{"KEY", certs->server_key}, {"CERT", certs->server_cert}, {"OTHERKEY", certs->client_key},
+    } files[] = {{"KEY", certs->server_key},
+                 {"CERT", certs->server_cert},
+                 {"OTHERKEY", certs->client_key},
                  {"ENCRYPTED", certs->encrypted_key}};
 
     (void)state;
@@ -626,7 +660,8 @@ static void test_words(void **state)
     for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
         unsigned set = 0;
 
-        if (tls_protocols_parse(cases[i].text, &set) != (cases[i].set != 0) || set != cases[i].set) {
+        if (tls_protocols_parse(cases[i].text, &set) != (cases[i].set != 0) ||
+            set != cases[i].set) {
             fail_msg("\"%s\": %u", cases[i].text, set);
         }
     }
@@ -657,15 +692,18 @@ static void test_libpq_ciphers(void **state)
     assert_int_equal(shake(&p), TLS_DONE);
     tls_info(p.server, before, sizeof(before));
     pair_close(&p);
-    assert_true(tls_set_libpq_ciphers("ECDHE-RSA-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA256", &err));
+    assert_true(
+        tls_set_libpq_ciphers("ECDHE-RSA-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA256", &err));
     pair_open(&p, &s); /* the client's context is one that is not ours */
     assert_int_equal(shake(&p), TLS_DONE);
-    assert_string_equal(tls_info(p.server, info, sizeof(info)), "TLSv1.2/ECDHE-RSA-AES128-GCM-SHA256/ECDH=X25519");
+    assert_string_equal(tls_info(p.server, info, sizeof(info)),
+                        "TLSv1.2/ECDHE-RSA-AES128-GCM-SHA256/ECDH=X25519");
     pair_close(&p);
     s.protocols = NULL;
     pair_open(&p, &s);
     assert_int_equal(shake(&p), TLS_DONE);
-    assert_string_equal(tls_info(p.server, info, sizeof(info)), "TLSv1.3/TLS_AES_128_GCM_SHA256/ECDH=X25519");
+    assert_string_equal(tls_info(p.server, info, sizeof(info)),
+                        "TLSv1.3/TLS_AES_128_GCM_SHA256/ECDH=X25519");
     pair_close(&p);
     assert_false(tls_set_libpq_ciphers("nonsense", NULL, &err));
     assert_non_null(strstr(err.text, "nonsense"));
