@@ -37,9 +37,9 @@ def units_of(unit, figures):
 class Load:
     """A running load generator."""
 
-    def __init__(self, procs, program, args):
+    def __init__(self, procs, program, args, cpus=None):
         self.procs = procs
-        self.child = procs.start([program, *map(str, args)], "loadgen.log", procs.load_cpus,
+        self.child = procs.start([program, *map(str, args)], "loadgen.log", cpus or procs.load_cpus,
                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def wait_ready(self):

@@ -170,7 +170,7 @@ class Pooler:
         text = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
         version = re.search(r"(\d+)\.(\d+)(?:\.\d+)?", text.stdout + text.stderr)
         self.version = version.group(0) if version else "?"
-        self.is_bouncer = "pgbouncer" in (text.stdout + text.stderr).lower().split("\n")[0]
+        self.is_bouncer = (text.stdout + text.stderr).lower().startswith("pgbouncer")
         self.numbers = (int(version.group(1)), int(version.group(2))) if version else (0, 0)
         self.instances = {}
 
@@ -242,10 +242,10 @@ class HAProxy:
 
     def __init__(self, procs, server_port):
         self.port = free_port()
-        self.title = "HAProxy"
+        most = min(12000, (procs.max_fds - 100) // 2)  # two descriptors each, or it refuses to start
         config = procs.write("haproxy.cfg", f"""global
     nbthread 1
-    maxconn 12000
+    maxconn {most}
 defaults
     mode tcp
     timeout connect 10s
@@ -256,7 +256,7 @@ listen bench
     server null 127.0.0.1:{server_port}
 """)
         program = shutil.which("haproxy") or "/usr/sbin/haproxy"
-        self.child = procs.start(procs.as_user([program, "-db", "-q", "-f", config]), "haproxy.log",
+        self.child = procs.start(procs.as_user([program, "-db", "-f", config]), "haproxy.log",
                                  procs.pooler_cpus)
         wait_for_port(self.port, self.child)
         self.pid = self.child.pid

@@ -11,8 +11,7 @@ class Results:
     def __init__(self):
         self.values = {}     # (scenario, metric) -> subject -> [values]
         self.targets = {}    # (scenario, metric) -> (target as in the issue, target beside this peer)
-        self.what = {}       # scenario -> words
-        self.units = {}
+        self.units = {}      # scenario -> what a value is per
         self.notes = []      # what failed or needs a word
 
     def add(self, scenario, metric, subject, value):
@@ -23,8 +22,10 @@ class Results:
         return statistics.median(values) if values else None
 
     def ratio(self, scenario, metric):
-        ours, peer = self.median(scenario, metric, OURS), self.median(scenario, metric, PEER)
-        return ours / peer if ours is not None and peer else None
+        """Median of the rounds' own ratios: a machine that changes its pace changes both of a round."""
+        subjects = self.values.get((scenario, metric), {})
+        pairs = [a / b for a, b in zip(subjects.get(OURS, ()), subjects.get(PEER, ())) if b]
+        return statistics.median(pairs) if pairs else None
 
     def scenarios(self, metric):
         return [s for s, m in self.values if m == metric]

@@ -75,9 +75,10 @@ class Bench:
         self.procs = procs
         self.results = results
         self.quick = args.quick
-        self.rounds = args.rounds or (2 if args.quick else 3)
-        self.run_ms = args.ms or (350 if args.quick else 700)
-        self.deadline = time.monotonic() + (65 if args.quick else 560)
+        self.rounds = args.rounds or (3 if args.quick else 5)
+        self.run_ms = args.ms or (250 if args.quick else 500)
+        self.started = time.monotonic()
+        self.deadline = self.started + (45 if args.quick else 420)  # then one round must do
         self.programs = build_programs()
         copy = shutil.copy(args.pgpoold, procs.path("pgpoold"))  # readable for the ordinary user
         peer = shutil.copy(args.peer, procs.path("peer"))
@@ -99,9 +100,12 @@ class Bench:
             titles[OURS] += " (A)"
         return titles | {"haproxy": "HAProxy", "direct": "direct"}
 
+    def say(self, text):
+        print(f"{time.monotonic() - self.started:5.0f} s  {text}", file=sys.stderr, flush=True)
+
     def note(self, text):
         self.results.notes.append(text)
-        print(f"  ! {text}", file=sys.stderr, flush=True)
+        self.say(f"! {text}")
 
     # Targets.
 
@@ -110,7 +114,6 @@ class Bench:
         return s.target, round(s.target / lean, 4)
 
     def announce(self, s):
-        self.results.what[s.name] = s.what
         self.results.units[s.name] = s.unit
         if s.target:
             self.results.targets[(s.name, "cpu")] = self.target(s)
@@ -143,7 +146,7 @@ class Bench:
             return s.peer_database
         return s.database
 
-    def load_args(self, s, subject, instance=None):
+    def load_args(self, s, subject, instance=None, size=0):
         if subject == "direct":
             host, port, pid = "127.0.0.1", self.servers["null"].port, None
         elif subject == "haproxy":
@@ -156,11 +159,11 @@ class Bench:
         if s.tls and "--tls-resume" not in s.args:
             args.append("--tls")
         if s.size:
-            args += ["--size", min(s.size, 50 * scenarios.MB) if self.quick else s.size]
+            args += ["--size", size or (50 * scenarios.MB if self.quick else s.size)]
         return args + (["--pid", pid] if pid else [])
 
-    def load(self, args):
-        return measure.Load(self.procs, self.programs["loadgen"], args)
+    def load(self, args, cpus=None):
+        return measure.Load(self.procs, self.programs["loadgen"], args, cpus)
 
     # One scenario.
 
@@ -170,8 +173,13 @@ class Bench:
 
     def one_run(self, s, subject):
         args = self.load_args(s, subject)
-        args += ["--count", s.count] if s.count else ["--duration", self.run_ms, "--warmup", 100]
-        figures = self.load(args).finish()
+        if s.count:
+            args += ["--count", s.count * (3 if self.quick else 1)]
+        else:
+            args += ["--duration", self.run_ms * s.stretch, "--warmup", 100]
+        cpus = self.procs.pooler_cpus if s.together else self.procs.load_cpus
+        os.sched_setaffinity(self.servers["null"].child.pid, cpus)
+        figures = self.load(args, cpus).finish()
         if measure.units_of(s.unit, figures) <= 0:
             raise Failed("no transaction ended")
         keep = ["tps", "p50_us", "p99_us", "max_us", "jain", "mb_per_s", "client_least"]
@@ -201,7 +209,7 @@ class Bench:
                     self.note(f"{s.name}: {subject}: {e}")
 
     def scenario(self, s):
-        print(f"  {s.name}: {s.what}", file=sys.stderr, flush=True)
+        self.say(f"{s.name}: {s.what}")
         self.announce(s)
         self.rounds_of(s)
         if s.note and self.poolers[PEER].is_bouncer and (s.mode == "notify" or
@@ -212,7 +220,7 @@ class Bench:
 
     def held_load(self, s, subject, count, instance=None):
         """A load that has logged in and waits; returns what makes it go on and end."""
-        args = self.load_args(s, subject, instance)
+        args = self.load_args(s, subject, instance, size=20 * scenarios.MB)
         load = self.load([*args, "--hold", "--warmup", 0 if s.count else 50, "--count", count])
         load.wait_ready()
 
@@ -224,7 +232,7 @@ class Bench:
     def syscalls(self, s, subject):
         count = s.count or max(2000, 5 * s.clients)
         if s.mode == "connect":
-            count = 300
+            count = 200
         load, go = self.held_load(s, subject, count)
         try:
             pid = self.instance(subject, s.instance).pid
@@ -241,8 +249,8 @@ class Bench:
         if not shutil.which("strace"):
             self.note("no strace: syscalls are not counted")
             return
-        print("syscalls", file=sys.stderr, flush=True)
-        for s in [s for s in chosen if s.trace]:
+        self.say("syscalls")
+        for s in [s for s in chosen if s.trace and (s.syscalls or not self.quick)]:
             for subject in (OURS, PEER):
                 if (s.name, subject) in self.broken:
                     continue
@@ -282,8 +290,7 @@ class Bench:
         if not measure.perf_works() and not shutil.which("valgrind"):
             self.note("neither perf nor valgrind works: instructions are not counted")
             return
-        print(f"instructions ({'perf' if measure.perf_works() else 'callgrind'})", file=sys.stderr,
-              flush=True)
+        self.say(f"instructions ({'perf' if measure.perf_works() else 'callgrind'})")
         for subject in (OURS, PEER):
             try:
                 self.instructions_of(subject, chosen)
@@ -321,7 +328,10 @@ class Bench:
 
     def all_memory(self):
         for m in self.wanted(scenarios.MEMORY):
-            print(f"  {m.name}: {m.what}", file=sys.stderr, flush=True)
+            if m.clients > self.procs.max_fds - 500:
+                self.note(f"{m.name}: too few descriptors (ulimit -n {self.procs.max_fds})")
+                continue
+            self.say(f"{m.name}: {m.what}")
             self.results.units[m.name] = "client"
             self.results.targets[(m.name, "bytes_per_client")] = (m.target, m.target)
             for subject in (OURS, PEER):
@@ -379,9 +389,9 @@ class Bench:
         if "postgres" not in self.servers:
             return
         for b in self.wanted(scenarios.PGBENCH):
-            print(f"  {b.name}: {b.what}", file=sys.stderr, flush=True)
+            self.say(f"{b.name}: {b.what}")
             subjects = [OURS, PEER] + ([] if self.quick else ["direct"])
-            for n in range(1 if self.quick or time.monotonic() > self.deadline else 2):
+            for n in range(1 if self.quick or time.monotonic() > self.deadline else 3):
                 for subject in subjects if n % 2 == 0 else subjects[::-1]:
                     pooler = self.poolers.get(subject)
                     if (b.name, subject) in self.broken:
@@ -450,11 +460,11 @@ def main():
     finally:
         procs.close(args.keep)
         if bench and results.values:
+            results.write_csv(args.csv, bench.titles())
             print(f"{machine()}; {'pooler on its own CPU' if procs.pin else 'not pinned'}; "
                   f"{bench.rounds} rounds of {bench.run_ms} ms, medians; "
                   f"{time.monotonic() - started:.0f} s in all")
             print_report(results, bench.titles())
-            results.write_csv(args.csv, bench.titles())
             print(f"CSV: {args.csv}")
     return status
 
