@@ -13,11 +13,13 @@
 
 #define SECTION_MAX 40 /* bytes; inih keeps 49 */
 
+#define NO_SECTION "?" /* no name of a section, and nothing more is to be said about it */
+
 struct ini_reader {
     struct text_file files[INI_FILE_DEPTH_MAX]; /* the innermost %include last */
     unsigned n_files;
     char section[SECTION_MAX + 1];
-    bool skip; /* no section yet, or one that was wrong: said once, at its heading or first entry */
+    bool skip; /* no section yet ("") or a wrong one (NO_SECTION): said once, at the first entry or at the heading */
     char *key;   /* of the entry that inih is about to report; point into the line */
     char *value;
     ini_entry_fn fn;
@@ -50,6 +52,7 @@ static bool read_section(struct ini_reader *r, char *line)
     size_t len = strlen(name);
 
     r->skip = true;
+    memcpy(r->section, NO_SECTION, sizeof(NO_SECTION));
     if (len < 2 || name[len - 1] != ']') {
         text_file_fault(current(r), "section without an end: [name] alone in its line");
         return false;
@@ -141,7 +144,7 @@ static bool entry_has_place(struct ini_reader *r)
     }
     if (*r->section == '\0') {
         text_file_fault(current(r), "%.60s: stands before any section: put [pgpoold] above it", r->key);
-        memcpy(r->section, "?", 2); /* said once */
+        memcpy(r->section, NO_SECTION, sizeof(NO_SECTION));
     }
     return false;
 }

@@ -553,13 +553,14 @@ static void look_nearer(const char *name, const char *known, const char **best, 
 const char *option_nearest(enum option_scope scope, const char *name)
 {
     size_t len = strlen(name);
-    unsigned distance = (unsigned)MIN(len, (size_t)NEAREST_NAME_MAX) / 3 + 1; /* a third may be wrong */
+    unsigned distance = len < 4 ? 2 : 3; /* more than two letters wrong is too far, or more than a third */
     const char *best = NULL;
     const struct option *o = NULL;
 
     if (len > NEAREST_NAME_MAX) {
         return NULL;
     }
+    distance = MAX(distance, (unsigned)len / 3 + 1);
     while ((o = option_next(scope, o)) != NULL) {
         look_nearer(name, o->name, &best, &distance);
         for (size_t i = 0; i < ARRAY_LEN(o->aliases); i++) {

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAME_MAX_BYTES 127 /* of a user, as CONFIG_NAME_MAX */
 #define MD5_SECRET_LEN 35
 #define SCRAM_PREFIX "SCRAM-SHA-256$"
 #define SHA256_BASE64_LEN 44 /* 32 bytes */
@@ -174,8 +173,8 @@ static void read_line(struct userlist *u, struct text_file *in, char *line)
                         name == NULL ? "user" : "secret");
         return;
     }
-    if (*name == '\0' || strlen(name) > NAME_MAX_BYTES) {
-        text_file_fault(in, "user name of %zu bytes: 1 to %d", strlen(name), NAME_MAX_BYTES);
+    if (*name == '\0' || strlen(name) > USERLIST_NAME_MAX) {
+        text_file_fault(in, "user name of %zu bytes: 1 to %d", strlen(name), USERLIST_NAME_MAX);
         return;
     }
     if (strlen(secret) > USERLIST_SECRET_MAX) {

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#define USERLIST_NAME_MAX 127     /* bytes of one user name */
 #define USERLIST_SECRET_MAX 65536 /* bytes of one secret */
 
 enum secret_kind {
