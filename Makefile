@@ -86,7 +86,7 @@ PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(filter-out $(HEADER_PKGS),$(PKGS)) 2>
 CMOCKA_LIBS := -lcmocka
 
 WARNINGS := -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
-            -Wpointer-arith -Wwrite-strings -Wundef -Wvla -Wformat=2 -Wimplicit-fallthrough
+            -Wpointer-arith -Wwrite-strings -Wundef -Wvla -Wformat-security -Wimplicit-fallthrough
 ifeq ($(DEVELOPER),1)
 WARNINGS += -Werror
 endif
@@ -248,12 +248,14 @@ format: ## lays out the C sources with clang-format
 
 format-check: ## fails when `make format` would change something
 	@packaging/deps.sh lint
-	@$(CLANG_FORMAT) --dry-run -Werror $(C_FILES) && echo 'format-check: fine'
+	@bad=0; for f in $(C_FILES); do \
+		$(CLANG_FORMAT) $$f | cmp -s - $$f || { echo "$$f: run \`make format\`"; bad=1; }; \
+	 done; exit $$bad
 
-lint: ## clang-tidy, cppcheck, codespell, shellcheck, arrows, doors, banned words, sizes, docs; LINT='own tidy'
+lint: ## clang-tidy, cppcheck, codespell, shellcheck, arrows, doors, banned words, sizes, docs; LINTS='own tidy'
 	@packaging/deps.sh build test lint
 	@$(SUB) build/release/tests/lint/options_doc
-	@$(PYTHON) tests/lint/run.py --jobs $(JOBS) --flags '-std=gnu17 $(ALL_CPPFLAGS) $(WARNINGS)' $(LINT)
+	@$(PYTHON) tests/lint/run.py --jobs $(JOBS) --flags '-std=gnu17 $(ALL_CPPFLAGS) $(WARNINGS)' $(LINTS)
 
 example: build/release/tests/lint/options_doc ## writes pgpoold.ini.example from the table of options
 	@$< example > build/example && mv build/example pgpoold.ini.example

@@ -22,6 +22,7 @@ debian_name() {
     libmicrohttpd) echo libmicrohttpd-dev ;;
     ev.h) echo libev-dev ;;
     uthash.h) echo uthash-dev ;;
+    cc) echo gcc ;;
     pkg-config) echo pkgconf ;;
     *) echo "$1" ;;
     esac

@@ -3,7 +3,6 @@
 """Runs all tests on the coverage build and prints the covered lines per file, worst first."""
 
 import argparse
-import gzip
 import json
 import os
 import pathlib
@@ -38,17 +37,14 @@ def count_lines():
     """file -> (covered, all) lines, for each source of ours."""
     lines = {}
     for folder in SOURCE_DIRS:
-        objects = [str(p.relative_to(ROOT)) for p in sorted((BUILD / folder).glob("*.gcda"))]
-        with tempfile.TemporaryDirectory() as scratch:
-            for name in objects:
-                subprocess.run(["gcov", "--json-format", "--object-file", ROOT / name, "x"], cwd=scratch, check=False,
-                               capture_output=True)
-            for report in pathlib.Path(scratch).glob("*.gcov.json.gz"):
-                for file in json.loads(gzip.open(report).read())["files"]:
-                    counts = lines.setdefault(file["file"], {})
-                    for line in file["lines"]:
-                        n = line["line_number"]
-                        counts[n] = counts.get(n, 0) + line["count"]
+        for counts_file in sorted((BUILD / folder).glob("*.gcda")):
+            report = subprocess.run(["gcov", "--json-format", "--stdout", counts_file], cwd=ROOT, check=False,
+                                    capture_output=True).stdout
+            for file in json.loads(report)["files"] if report else []:
+                counts = lines.setdefault(file["file"], {})
+                for line in file["lines"]:
+                    n = line["line_number"]
+                    counts[n] = counts.get(n, 0) + line["count"]
     for folder in SOURCE_DIRS:
         for source in (ROOT / folder).glob("*.c"):
             lines.setdefault(str(source.relative_to(ROOT)), {})
@@ -65,7 +61,7 @@ def main():
     files = count_lines()
     print("\ncovered  lines  file")
     for name, (covered, total) in sorted(files.items(), key=lambda item: item[1][0] / max(1, item[1][1])):
-        print(f"{100 * covered / total if total else 0:6.1f}% {total:6} {' ' + name}")
+        print(f"{100 * covered / total if total else 0:6.1f}% {total:6}  {name}")
     covered, total = (sum(column) for column in zip(*files.values()))
     print(f"{100 * covered / max(1, total):6.1f}% {total:6}  all")
 

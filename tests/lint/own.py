@@ -6,7 +6,6 @@ Prints `file:line: rule: what is wrong` and exits 1 when there is any."""
 
 import pathlib
 import re
-import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -174,11 +173,10 @@ CHECKS = (check_includes, check_calls, check_marks, check_size, check_guard, che
 TEST_CHECKS = (check_marks,)
 
 
-def tracked_texts():
-    """Everything else under version control that is text of ours."""
-    out = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    names = [n for n in out.splitlines() if re.search(r"\.(py|sh)$|(^|/)(Makefile|run)$", n)]
-    return [ROOT / n for n in names if (ROOT / n).exists()]
+def texts():
+    """Our scripts and makefiles."""
+    found = [p for p in ROOT.rglob("*") if re.search(r"\.(py|sh)$|(^|/)(Makefile|run)$", str(p)) and p.is_file()]
+    return sorted(p for p in found if p.relative_to(ROOT).parts[0] not in ("build", ".git"))
 
 
 def main():
@@ -189,7 +187,7 @@ def main():
                 source = Source(path)
                 for check in checks:
                     problems += [f"{source.name}:{n}: {rule}: {text}" for n, rule, text in check(source)]
-    for path in tracked_texts():
+    for path in texts():
         head = path.read_text(encoding="utf-8").splitlines()[:3]
         if not any("SPDX-License-Identifier: ISC" in line for line in head):
             problems.append(f"{path.relative_to(ROOT)}:1: licence: no line SPDX-License-Identifier: ISC")

@@ -52,8 +52,13 @@ def cppcheck(options):
 
 
 def tracked(pattern):
-    _, output = run(["git", "ls-files", "--cached", "--others", "--exclude-standard"])
-    return [n for n in output.splitlines() if re.search(pattern, n) and (ROOT / n).is_file()]
+    """Files of the tree whose name matches; without git (a tarball) all that are there."""
+    code, output = run(["git", "ls-files", "--cached", "--others", "--exclude-standard"])
+    names = output.splitlines()
+    if code != 0:
+        names = [str(p.relative_to(ROOT)) for p in ROOT.rglob("*")
+                 if p.relative_to(ROOT).parts[0] not in ("build", ".git")]
+    return [n for n in sorted(names) if re.search(pattern, n) and (ROOT / n).is_file()]
 
 
 def spelling(_options):
