@@ -34,7 +34,10 @@ static void test_appends_follow_each_other(void **state)
     assert_true(buf_append_str(&b, "de"));
     assert_true(buf_append_fmt(&b, "%d-%s", 42, "x"));
     assert_int_equal(b.len, 11);
-    assert_memory_equal(b.data, "ab\0c\xff" "de42-x", 11);
+    assert_memory_equal(b.data,
+                        "ab\0c\xff"
+                        "de42-x",
+                        11);
     buf_done(&b);
 }
 
@@ -47,10 +50,11 @@ static void test_ceiling(void **state)
         size_t second;
         bool ok;
     } cases[] = {
-        {0, 0, 0, true},          {0, 0, 1, false},         {1, 0, 1, true},           {1, 1, 1, false},
-        {10, 5, 5, true},         {10, 5, 6, false},        {10, 10, 0, true},         {10, 0, 11, false},
-        {300, 256, 44, true},     {300, 256, 45, false},    {256, 255, 1, true},       {256, 256, 1, false},
-        {5000, 300, 4700, true},  {5000, 300, 4701, false}, {SIZE_MAX, 10, 10, true},
+        {0, 0, 0, true},         {0, 0, 1, false},         {1, 0, 1, true},
+        {1, 1, 1, false},        {10, 5, 5, true},         {10, 5, 6, false},
+        {10, 10, 0, true},       {10, 0, 11, false},       {300, 256, 44, true},
+        {300, 256, 45, false},   {256, 255, 1, true},      {256, 256, 1, false},
+        {5000, 300, 4700, true}, {5000, 300, 4701, false}, {SIZE_MAX, 10, 10, true},
     };
     static const uint8_t bytes[5000];
 
@@ -62,7 +66,8 @@ static void test_ceiling(void **state)
         assert_true(buf_append(&b, bytes, cases[i].first));
         ok = buf_append(&b, bytes, cases[i].second);
         if (ok != cases[i].ok) {
-            fail_msg("case %zu: max %zu, %zu and %zu bytes", i, cases[i].max, cases[i].first, cases[i].second);
+            fail_msg("case %zu: max %zu, %zu and %zu bytes", i, cases[i].max, cases[i].first,
+                     cases[i].second);
         }
         assert_int_equal(buf_ok(&b), cases[i].ok);
         assert_int_equal(b.len, cases[i].first + (ok ? cases[i].second : 0));

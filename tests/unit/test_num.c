@@ -74,7 +74,8 @@ static void test_unsigned(void **state)
         uint64_t wanted = unsigned_cases[i].ok ? unsigned_cases[i].value : 12345;
 
         if (ok != unsigned_cases[i].ok || v != wanted) {
-            fail_msg("\"%s\": %s, %ju", unsigned_cases[i].text, ok ? "accepted" : "refused", (uintmax_t)v);
+            fail_msg("\"%s\": %s, %ju", unsigned_cases[i].text, ok ? "accepted" : "refused",
+                     (uintmax_t)v);
         }
     }
 }
@@ -84,11 +85,13 @@ static void test_signed(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(signed_cases); i++) {
         int64_t v = 12345;
-        bool ok = num_parse_i64(signed_cases[i].text, signed_cases[i].least, signed_cases[i].most, &v);
+        bool ok =
+            num_parse_i64(signed_cases[i].text, signed_cases[i].least, signed_cases[i].most, &v);
         int64_t wanted = signed_cases[i].ok ? signed_cases[i].value : 12345;
 
         if (ok != signed_cases[i].ok || v != wanted) {
-            fail_msg("\"%s\": %s, %jd", signed_cases[i].text, ok ? "accepted" : "refused", (intmax_t)v);
+            fail_msg("\"%s\": %s, %jd", signed_cases[i].text, ok ? "accepted" : "refused",
+                     (intmax_t)v);
         }
     }
 }

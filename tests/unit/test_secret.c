@@ -42,10 +42,10 @@ static void test_equality(void **state)
         size_t len;
         bool equal;
     } cases[] = {
-        {"same", "pass\0word", 9, true},      {"shorter", "pass\0wor", 8, false},
-        {"longer", "pass\0word!", 10, false}, {"first byte", "bass\0word", 9, false},
+        {"same", "pass\0word", 9, true},       {"shorter", "pass\0wor", 8, false},
+        {"longer", "pass\0word!", 10, false},  {"first byte", "bass\0word", 9, false},
         {"last byte", "pass\0work", 9, false}, {"case", "Pass\0word", 9, false},
-        {"up to the NUL", "pass", 4, false},  {"nothing", "", 0, false},
+        {"up to the NUL", "pass", 4, false},   {"nothing", "", 0, false},
     };
     struct secret s = {0};
 
