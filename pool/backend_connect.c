@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-/* libpq drives the attempt up to the StartupMessage; then one byte is peeked and either libpq goes on (an error: it may
- * have another host or the non-TLS retry of sslmode=prefer up its sleeve) or the socket is taken over.
+/* libpq drives the attempt up to the StartupMessage; then one byte is peeked and either libpq
+ * goes on (an error: it may have another host or the non-TLS retry of sslmode=prefer up its
+ * sleeve) or the socket is taken over.
  *
- * We watch a duplicate of libpq's descriptor, never the original. libpq closes and re-opens its own as it likes, often
- * under the same number, and PQfinish() closes it at the take-over; the duplicate, and what epoll knows of it, stays
- * valid all the same. Whether libpq has another socket now is told by the socket's inode. */
+ * We watch a duplicate of libpq's descriptor, never the original. libpq closes and re-opens its
+ * own as it likes, often under the same number, and PQfinish() closes it at the take-over; the
+ * duplicate, and what epoll knows of it, stays valid all the same. Whether libpq has another
+ * socket now is told by the socket's inode. */
 #include "pool/backend_connect.h"
 
 #include "daemon/util/buf.h"
@@ -33,7 +35,8 @@
 #define ERROR_POLL_US \
     ((usec_t)5000) /* the rest of an ErrorResponse: epoll would report its beginning for ever */
 #define ERROR_POLLS 40
-/* For every file that libpq would else look for in the home directory: it cannot exist, and libpq says nothing. */
+/* For every file that libpq would else look for in the home directory: it cannot exist, and
+ * libpq says nothing. */
 #define NO_FILE "/dev/null/none"
 
 enum connect_state {
@@ -278,7 +281,8 @@ static void take_over(struct backend_connect *c)
 
 /* -- the attempt -- */
 
-/* Makes our duplicate that of the socket libpq has now. false: it has none, or no descriptor is left. */
+/* Makes our duplicate that of the socket libpq has now. false: it has none, or no descriptor is
+ * left. */
 static bool follow_socket(struct backend_connect *c)
 {
     int sock = PQsocket(c->conn);
@@ -315,7 +319,8 @@ static bool is_unix(int fd)
     return getsockname(fd, (struct sockaddr *)&addr, &len) == 0 && addr.ss_family == AF_UNIX;
 }
 
-/* A bare connection is ready at CONNECTION_MADE, but the first MADE of a TLS connection is still plain text. */
+/* A bare connection is ready at CONNECTION_MADE, but the first MADE of a TLS connection is still
+ * plain text. */
 static bool is_bare_ready(const struct backend_connect *c)
 {
     return c->until == BACKEND_CONNECT_BARE && PQstatus(c->conn) == CONNECTION_MADE &&
@@ -495,7 +500,8 @@ static void add_number(struct keywords *k, const char *name, unsigned value)
     }
 }
 
-/* PG15 protocol, StartupMessage, "options": blanks separate, a backslash takes the next byte as it is. */
+/* PG15 protocol, StartupMessage, "options": blanks separate, a backslash takes the next byte as
+ * it is. */
 static void append_option(struct buf *b, const char *name, const char *value)
 {
     const char *const parts[] = {name, "=", value};
@@ -558,29 +564,37 @@ static void add_socket(struct keywords *k, const struct backend_connect_params *
     add_number(k, "tcp_user_timeout", p->tcp_user_timeout_ms);
 }
 
-/* Nothing in the comma list @host makes libpq ask a name server. */
-static bool needs_no_lookup(const char *host)
+/* The first @len bytes of @host are a socket directory, an abstract socket or a numeric address. */
+static bool needs_no_lookup(const char *host, size_t len)
 {
-    while (*host != '\0') {
-        size_t len = strcspn(host, ",");
-        char one[INET6_ADDRSTRLEN + IF_NAMESIZE + 1];
-        uint8_t bytes[16];
+    char one[INET6_ADDRSTRLEN + IF_NAMESIZE + 1];
+    uint8_t bytes[16];
 
-        if (len > 0 && host[0] != '/' && host[0] != '@') {
-            if (len >= sizeof(one)) {
-                return false;
-            }
-            memcpy(one, host, len);
-            one[len] = '\0';
-            if (inet_pton(AF_INET, one, bytes) != 1) {
-                one[strcspn(one, "%")] = '\0';
-                if (inet_pton(AF_INET6, one, bytes) != 1) {
-                    return false;
-                }
-            }
+    if (len == 0 || host[0] == '/' || host[0] == '@') {
+        return true;
+    }
+    if (len >= sizeof(one)) {
+        return false;
+    }
+    memcpy(one, host, len);
+    one[len] = '\0';
+    if (inet_pton(AF_INET, one, bytes) == 1) {
+        return true;
+    }
+    one[strcspn(one, "%")] = '\0';
+    return inet_pton(AF_INET6, one, bytes) == 1;
+}
+
+/* Nothing in the comma list @host makes libpq ask a name server. */
+static bool none_needs_lookup(const char *host)
+{
+    for (const char *at = host; *at != '\0'; at += *at == ',') {
+        size_t len = strcspn(at, ",");
+
+        if (!needs_no_lookup(at, len)) {
+            return false;
         }
-        host += len;
-        host += *host == ',';
+        at += len;
     }
     return true;
 }
@@ -589,7 +603,7 @@ static bool needs_no_lookup(const char *host)
 static const char *why_not(const struct backend_connect_params *p)
 {
     if ((p->hostaddr == NULL || p->hostaddr[0] == '\0') && p->host != NULL &&
-        !needs_no_lookup(p->host)) {
+        !none_needs_lookup(p->host)) {
         return "the host name has not been resolved";
     }
     if (p->sslmode >= TLS_VERIFY_CA && (p->sslrootcert == NULL || p->sslrootcert[0] == '\0')) {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-/* Opens one server connection with libpq, then takes it away from libpq before authentication: so every address and TLS
- * option of libpq works, and yet each byte of the login is ours. This is the only file that knows libpq.
+/* Opens one server connection with libpq, then takes it away from libpq before authentication:
+ * so every address and TLS option of libpq works, and yet each byte of the login is ours. This
+ * is the only file that knows libpq.
  *
- * A struct backend_connect is one attempt, owned by whoever asked for it. It ends with one callback, or is freed before.
- * Afterwards nothing of libpq is left: no PGconn, its descriptor closed, for TLS too. It never resolves a name, never
- * blocks, never authenticates, never logs. Names and addresses may be libpq's comma lists; they are tried in order. */
+ * A struct backend_connect is one attempt, owned by whoever asked for it. It ends with one
+ * callback, or is freed before. Afterwards nothing of libpq is left: no PGconn, its descriptor
+ * closed, for TLS too. It never resolves a name, never blocks, never authenticates, never logs.
+ * Names and addresses may be libpq's comma lists; they are tried in order. */
 #ifndef PGPOOLD_POOL_BACKEND_CONNECT_H
 #define PGPOOLD_POOL_BACKEND_CONNECT_H
 
@@ -22,9 +24,11 @@ struct backend_connect;
 
 /* Up to where libpq goes. */
 enum backend_connect_until {
-    BACKEND_CONNECT_LOGIN, /* the StartupMessage is sent, the first message of the authentication waits to be read */
-    BACKEND_CONNECT_BARE, /* connected and TLS done, nothing sent: for a CancelRequest. sslmode prefer and allow make
-                            * no sense here: say disable or require, as the connection to be cancelled is */
+    /* the StartupMessage is sent, the first message of the authentication waits to be read */
+    BACKEND_CONNECT_LOGIN,
+    /* connected and TLS done, nothing sent: for a CancelRequest. sslmode prefer and allow make no
+     * sense here: say disable or require, as the connection to be cancelled is */
+    BACKEND_CONNECT_BARE,
 };
 
 enum backend_connect_status {
@@ -43,10 +47,10 @@ struct backend_startup_param {
 /* All texts are copied by the start; NULL or "" means not set. */
 struct backend_connect_params {
     enum backend_connect_until until;
-    const char *
-        host; /* the server's name, for TLS verification and SNI; or a socket directory, or "@abstract" */
-    const char
-        *hostaddr; /* numeric; NULL for a socket directory, or when @host is numeric itself */
+    /* the server's name, for TLS verification and SNI; or a socket directory, or "@abstract" */
+    const char *host;
+    /* numeric; NULL for a socket directory, or when @host is numeric itself */
+    const char *hostaddr;
     unsigned port;
     const char *user;        /* required, except for BARE */
     const char *dbname;      /* not set: as the user */
@@ -54,8 +58,8 @@ struct backend_connect_params {
     const char *application_name;
     const char *client_encoding;
     const char *options; /* as in the StartupMessage */
-    const struct backend_startup_param
-        *extra; /* further ones, sent as "-c name=value" behind @options */
+    /* further ones, sent as "-c name=value" behind @options */
+    const struct backend_startup_param *extra;
     unsigned n_extra;
 
     enum tls_sslmode sslmode; /* ignored over a socket directory */
@@ -84,8 +88,9 @@ struct backend_address {
     socklen_t addr_len;
 };
 
-/* Valid during the callback, except fd and tls, which on BACKEND_CONNECT_OK are the callee's to close and to free:
- * fd is non-blocking, close-on-exec and watched by nobody. With tls, bytes may already wait inside it: tls_pending(). */
+/* Valid during the callback, except fd and tls, which on BACKEND_CONNECT_OK are the callee's to
+ * close and to free: fd is non-blocking, close-on-exec and watched by nobody. With tls, bytes
+ * may already wait inside it: tls_pending(). */
 struct backend_connect_result {
     enum backend_connect_status status;
     int fd;          /* -1 unless BACKEND_CONNECT_OK */
@@ -101,11 +106,12 @@ typedef void (*backend_connect_fn)(struct backend_connect *c, void *owner,
 
 /* -- life -- */
 
-/* Once, before threads and other connections: clears the PG* variables of the environment (but PGPOOLD_*). */
+/* Once, before threads and other connections: clears the PG* variables of the environment (but
+ * PGPOOLD_*). */
 void backend_connect_global_init(void);
 
-/* Starts an attempt. @fn comes from the loop, once, never before this function has returned; it frees @c. NULL: out of
- * memory (nothing will come). */
+/* Starts an attempt. @fn comes from the loop, once, never before this function has returned; it
+ * frees @c. NULL: out of memory (nothing will come). */
 MUSTCHECK struct backend_connect *backend_connect_new(struct loop *loop,
                                                       const struct backend_connect_params *p,
                                                       backend_connect_fn fn, void *owner);
@@ -114,7 +120,8 @@ struct backend_connect *backend_connect_free(struct backend_connect *c);
 
 /* -- questions -- */
 
-/* What the attempt waits for, for SHOW and debugging: "connecting", "waiting for the server", ... */
+/* What the attempt waits for, for SHOW and debugging: "connecting", "waiting for the server",
+ * ... */
 const char *backend_connect_state_name(const struct backend_connect *c);
 
 #endif

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: ISC */
-/* Everything that is told to others waits for the end of the turn (on_deliver): c-ares may answer from inside the call
- * that asks (hosts file), and its callbacks are no place to run other people's code from. */
+/* Everything that is told to others waits for the end of the turn (on_deliver): c-ares may
+ * answer from inside the call that asks (hosts file), and its callbacks are no place to run
+ * other people's code from. */
 #include "pool/resolve.h"
 
 #include "daemon/util/fatal.h"
 #include "daemon/util/hash.h"
 #include "daemon/util/loop.h"
+#include "pool/resolve_addr.h"
 
 #include <ares.h>
-#include <arpa/inet.h>
 #include <arpa/nameser.h>
 #include <ctype.h>
 #include <errno.h>
@@ -17,8 +18,6 @@
 #include <string.h>
 
 #define NAME_MAX_BYTES 255
-#define TTL_LEAST_US \
-    USEC_PER_SEC /* the hosts file has no TTL, and some name servers say 0: once per second is enough */
 #define TEST_TIMEOUT_MS 200
 #define TEST_TRIES 2
 
@@ -267,82 +266,6 @@ static int open_channel(struct resolver *r, const struct resolver_settings *s, a
 
 /* -- hosts -- */
 
-static int compare_addrs(const void *a, const void *b)
-{
-    const struct resolve_addr *left = a;
-    const struct resolve_addr *right = b;
-
-    if (left->family != right->family) {
-        return left->family < right->family ? -1 : 1;
-    }
-    return memcmp(left->bytes, right->bytes, sizeof(left->bytes));
-}
-
-static bool same_set(const struct resolve_addr *a, const struct resolve_addr *b, unsigned n)
-{
-    struct resolve_addr left[RESOLVE_MAX_ADDRS];
-    struct resolve_addr right[RESOLVE_MAX_ADDRS];
-
-    memcpy(left, a, n * sizeof(*a));
-    memcpy(right, b, n * sizeof(*b));
-    qsort(left, n, sizeof(left[0]), compare_addrs);
-    qsort(right, n, sizeof(right[0]), compare_addrs);
-    for (unsigned i = 0; i < n; i++) {
-        if (compare_addrs(&left[i], &right[i]) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool addr_from_node(const struct ares_addrinfo_node *node, struct resolve_addr *ret)
-{
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-
-    memset(ret, 0, sizeof(*ret));
-    ret->family = node->ai_family;
-    if (node->ai_family == AF_INET && node->ai_addrlen >= sizeof(in)) {
-        memcpy(&in, node->ai_addr, sizeof(in));
-        memcpy(ret->bytes, &in.sin_addr, 4);
-    } else if (node->ai_family == AF_INET6 && node->ai_addrlen >= sizeof(in6)) {
-        memcpy(&in6, node->ai_addr, sizeof(in6));
-        memcpy(ret->bytes, &in6.sin6_addr, 16);
-    } else {
-        return false;
-    }
-    return inet_ntop(ret->family, ret->bytes, ret->text, sizeof(ret->text)) != NULL;
-}
-
-/* The addresses of @info without doubles. */
-static unsigned collect(const struct ares_addrinfo *info, struct resolve_addr *ret,
-                        usec_t *ret_ttl_us)
-{
-    usec_t ttl_us = UINT32_MAX * USEC_PER_SEC;
-    unsigned n = 0;
-
-    for (const struct ares_addrinfo_cname *c = info->cnames; c != NULL; c = c->next) {
-        ttl_us = MIN(ttl_us, (usec_t)MAX(c->ttl, 0) * USEC_PER_SEC);
-    }
-    for (const struct ares_addrinfo_node *node = info->nodes; node != NULL && n < RESOLVE_MAX_ADDRS;
-         node = node->ai_next) {
-        bool twice = false;
-
-        if (!addr_from_node(node, &ret[n])) {
-            continue;
-        }
-        for (unsigned i = 0; i < n && !twice; i++) {
-            twice = compare_addrs(&ret[i], &ret[n]) == 0;
-        }
-        if (!twice) {
-            ttl_us = MIN(ttl_us, (usec_t)MAX(node->ai_ttl, 0) * USEC_PER_SEC);
-            n++;
-        }
-    }
-    *ret_ttl_us = MAX(ttl_us, TTL_LEAST_US);
-    return n;
-}
-
 static void set_failure(struct resolve_host *h, int ares_status)
 {
     bool not_found = ares_status == ARES_ENOTFOUND || ares_status == ARES_ENODATA ||
@@ -364,7 +287,7 @@ static bool set_addrs(struct resolve_host *h, const struct resolve_addr *addrs, 
 {
     struct resolver *r = h->resolver;
     bool first = h->addrs == NULL;
-    bool same = !first && n == h->n_addrs && same_set(addrs, h->addrs, n);
+    bool same = !first && n == h->n_addrs && resolve_addrs_equal(addrs, h->addrs, n);
     struct resolve_addr *copy = malloc(n * sizeof(*addrs));
 
     if (copy == NULL) {
@@ -399,7 +322,7 @@ static void on_addrs(void *arg, int status, int timeouts, struct ares_addrinfo *
         return; /* resolver_set() asks again, resolver_free() frees; @info is NULL */
     }
     if (status == ARES_SUCCESS) {
-        n = collect(info, addrs, &ttl_us);
+        n = resolve_addrs_collect(info, addrs, &ttl_us);
     }
     ares_freeaddrinfo(info);
     h->looking = false;
@@ -454,7 +377,8 @@ static void zone_leave(struct resolve_zone *z)
     }
 }
 
-/* What follows the first dot. NULL: no such part, or no memory; then the name has no zone checks. */
+/* What follows the first dot. NULL: no such part, or no memory; then the name has no zone
+ * checks. */
 static struct resolve_zone *zone_enter(struct resolver *r, const char *host_name)
 {
     const char *dot = strchr(host_name, '.');
@@ -697,33 +621,6 @@ struct resolver *resolver_free(struct resolver *r)
 
 /* -- use -- */
 
-static bool parse_numeric(const char *name, struct resolve_addr *ret)
-{
-    char plain[INET6_ADDRSTRLEN];
-    size_t len = strcspn(name, "%");
-
-    memset(ret, 0, sizeof(*ret));
-    if (strlen(name) >= sizeof(ret->text) || len >= sizeof(plain)) {
-        return false;
-    }
-    memcpy(plain, name, len);
-    plain[len] = '\0';
-    memcpy(ret->text, name, strlen(name) + 1);
-    if (name[len] == '\0' && inet_pton(AF_INET, plain, ret->bytes) == 1) {
-        ret->family = AF_INET;
-        return true;
-    }
-    ret->family = AF_INET6;
-    return inet_pton(AF_INET6, plain, ret->bytes) == 1;
-}
-
-bool resolve_is_numeric(const char *name)
-{
-    struct resolve_addr addr;
-
-    return parse_numeric(name, &addr);
-}
-
 void resolve_request(struct resolver *r, struct resolve_request *req, const char *name,
                      resolve_fn fn)
 {
@@ -732,7 +629,7 @@ void resolve_request(struct resolver *r, struct resolve_request *req, const char
     fatal_unless(!resolve_is_pending(req));
     memset(req, 0, sizeof(*req));
     req->fn = fn;
-    if (parse_numeric(name, &req->numeric)) {
+    if (resolve_addr_parse(name, &req->numeric)) {
         make_ready(r, req);
         return;
     }
@@ -755,8 +652,7 @@ void resolve_request(struct resolver *r, struct resolve_request *req, const char
 
 void resolve_cancel(struct resolver *r, struct resolve_request *req)
 {
-    (void)
-        r; /* the request knows where it is; kept in the interface, as every call here names its resolver */
+    (void)r; /* the request knows where it is; every call here names its resolver */
     if (!resolve_is_pending(req)) {
         return;
     }

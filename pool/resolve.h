@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* Host names to addresses without ever blocking: c-ares (hosts file, then DNS) on our loop, with a cache. The resolver
- * is owned by the server; a request is embedded in whoever asks. Names are looked up when asked for and not (or no
- * longer) known; with a zone check period also when the SOA serial of their zone changes. Socket directories are none
- * of its business. Several requests for one name share one look-up. */
+/* Host names to addresses without ever blocking: c-ares (hosts file, then DNS) on our loop, with
+ * a cache. The resolver is owned by the server; a request is embedded in whoever asks. Names are
+ * looked up when asked for and not (or no longer) known; with a zone check period also when the
+ * SOA serial of their zone changes. Socket directories are none of its business. Several
+ * requests for one name share one look-up. */
 #ifndef PGPOOLD_POOL_RESOLVE_H
 #define PGPOOLD_POOL_RESOLVE_H
 
@@ -41,25 +42,27 @@ struct resolve_answer {
     const char *error;                /* for people; NULL with RESOLVE_OK */
     const struct resolve_addr *addrs; /* the best first (RFC 6724) */
     unsigned n_addrs;                 /* >= 1 with RESOLVE_OK, else 0 */
-    bool
-        changed; /* this very look-up found another set than the one before (false for a first one) */
-    uint32_t
-        version; /* grows with each change of the set: compare it with the one of a connection */
+    /* this very look-up found another set than the one before (false for a first one) */
+    bool changed;
+    /* grows with each change of the set: compare it with the one of a connection */
+    uint32_t version;
 };
 
 typedef void (*resolve_fn)(struct resolve_request *req, const struct resolve_answer *answer);
-/* A name has other addresses than before, whatever caused the look-up. Not told for a name that merely failed.
+/* A name has other addresses than before, whatever caused the look-up. Not told for a name that
+ * merely failed.
  * @name is borrowed. May not free the resolver. */
 typedef void (*resolve_changed_fn)(void *owner, const char *name,
                                    const struct resolve_answer *answer);
 
 struct resolver_settings {
     const char *resolv_conf; /* NULL or "": /etc/resolv.conf; borrowed during the call */
-    usec_t
-        dns_max_ttl_us; /* answers are kept as long as their TTL says, but no longer; 0: not at all */
+    /* answers are kept as long as their TTL says, but no longer; 0: not at all */
+    usec_t dns_max_ttl_us;
     usec_t dns_nxdomain_ttl_us;      /* failures are kept that long */
     usec_t dns_zone_check_period_us; /* 0: no zone checks */
-    /* Tests: ask this server only instead of those in resolv.conf ("127.0.0.1"), at this port. NULL, 0: not so. */
+    /* Tests: ask this server only instead of those in resolv.conf ("127.0.0.1"), at this port.
+     * NULL, 0: not so. */
     const char *server;
     uint16_t server_port;
 };
@@ -96,20 +99,22 @@ typedef void (*resolve_zone_fn)(void *arg, const struct resolve_zone_info *zone)
 MUSTCHECK int resolve_global_init(void);
 void resolve_global_done(void);
 
-/* NULL: out of memory, or c-ares will not start (an unreadable resolv.conf is no reason: 127.0.0.1 is then asked).
+/* NULL: out of memory, or c-ares will not start (an unreadable resolv.conf is no reason:
+ * 127.0.0.1 is then asked).
  * @changed may be NULL. */
 MUSTCHECK struct resolver *resolver_new(struct loop *loop, const struct resolver_settings *s,
                                         resolve_changed_fn changed, void *owner);
-/* New settings, also when only the content of resolv.conf changed. Requests under way stay so. 0, or -errno: the old
- * ones stay in force. */
+/* New settings, also when only the content of resolv.conf changed. Requests under way stay so.
+ * 0, or -errno: the old ones stay in force. */
 MUSTCHECK int resolver_set(struct resolver *r, const struct resolver_settings *s);
 /* No request may be under way: cancel them first. Not from a callback of this file. */
 struct resolver *resolver_free(struct resolver *r);
 
 /* -- use -- */
 
-/* Asks for the addresses of @name (copied). @fn is called exactly once, from the loop, never before this function has
- * returned, unless resolve_cancel() comes first. @req stays put until then. */
+/* Asks for the addresses of @name (copied). @fn is called exactly once, from the loop, never
+ * before this function has returned, unless resolve_cancel() comes first. @req stays put until
+ * then. */
 void resolve_request(struct resolver *r, struct resolve_request *req, const char *name,
                      resolve_fn fn);
 /* Nothing will come any more. Harmless when nothing is under way. */

@@ -100,7 +100,8 @@ static enum tls_result write_some(struct server_cancel *c)
     return c->sent == c->len ? TLS_DONE : TLS_WANT_WRITE;
 }
 
-/* The server says nothing to a CancelRequest; should it, that is thrown away, a bounded amount per turn. */
+/* The server says nothing to a CancelRequest; should it, that is thrown away, a bounded amount
+ * per turn. */
 static enum tls_result read_some(struct server_cancel *c)
 {
     uint8_t scrap[1024];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* Sends one CancelRequest: opens a connection to the very address of the connection to be cancelled, encrypted when that
- * one is, writes the request, waits until the server has closed it. Owned by whoever asked; ends with one callback, or
- * is freed before. Never blocks, never resolves a name, never logs. */
+/* Sends one CancelRequest: opens a connection to the very address of the connection to be
+ * cancelled, encrypted when that one is, writes the request, waits until the server has closed
+ * it. Owned by whoever asked; ends with one callback, or is freed before. Never blocks, never
+ * resolves a name, never logs. */
 #ifndef PGPOOLD_POOL_SERVER_CANCEL_H
 #define PGPOOLD_POOL_SERVER_CANCEL_H
 
@@ -17,16 +18,16 @@
 struct server_cancel;
 
 enum server_cancel_status {
-    SERVER_CANCEL_DONE, /* the server has read it and closed: what comes later on the cancelled one is a new query's */
+    SERVER_CANCEL_DONE, /* the server has read it and closed the connection */
     SERVER_CANCEL_FAILED,
     SERVER_CANCEL_TIMEOUT, /* may have been read */
     SERVER_CANCEL_STATUSES,
 };
 
 struct server_cancel_params {
-    struct backend_connect_params
-        connect;  /* as for the connection to be cancelled, @hostaddr being the address it has;
-                                            * until, sslmode below require and the startup parameters do not matter */
+    /* as for the connection to be cancelled, @hostaddr being the address it has; until, an sslmode
+     * below require and the startup parameters do not matter */
+    struct backend_connect_params connect;
     bool use_tls; /* the connection to be cancelled is encrypted */
     uint32_t pid;
     const uint8_t *key; /* copied */
@@ -36,8 +37,8 @@ struct server_cancel_params {
 typedef void (*server_cancel_fn)(struct server_cancel *c, void *owner,
                                  enum server_cancel_status status, const char *error);
 
-/* connect.timeout_us counts for the whole. @fn comes from the loop, once, never before this function has returned; it
- * frees @c. NULL: out of memory. */
+/* connect.timeout_us counts for the whole. @fn comes from the loop, once, never before this
+ * function has returned; it frees @c. NULL: out of memory. */
 MUSTCHECK struct server_cancel *server_cancel_new(struct loop *loop,
                                                   const struct server_cancel_params *p,
                                                   server_cancel_fn fn, void *owner);

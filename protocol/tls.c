@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* One BIO method of our own lies under every connection: it serves the bytes that the caller had already read, uses
- * recv and send, and keeps errno and end-of-file where we can tell them apart afterwards. An adopted connection gets it
- * too: libpq's own reports failed writes as success and points into the PGconn. */
+/* One BIO method of our own lies under every connection: it serves the bytes that the caller had
+ * already read, uses recv and send, and keeps errno and end-of-file where we can tell them apart
+ * afterwards. An adopted connection gets it too: libpq's own reports failed writes as success
+ * and points into the PGconn. */
 #include "protocol/tls.h"
 
 #include "daemon/util/fatal.h"
@@ -191,7 +192,8 @@ fail:
     return tls_free(tls);
 }
 
-/* Only now: with read-ahead during the handshake, OpenSSL would keep the large buffer for whoever just knocks. */
+/* Only now: with read-ahead during the handshake, OpenSSL would keep the large buffer for
+ * whoever just knocks. */
 static void tune_for_relay(SSL *ssl)
 {
     SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
@@ -201,7 +203,8 @@ static void tune_for_relay(SSL *ssl)
     SSL_set_default_read_buffer_len(ssl, READ_BUFFER_BYTES);
 }
 
-/* libpq loads the CA file for each connection anew; after the handshake nobody needs it (0.5 MB for a usual bundle). */
+/* libpq loads the CA file for each connection anew; after the handshake nobody needs it (0.5 MB
+ * for a usual bundle). */
 static void drop_trust_store(SSL *ssl)
 {
     X509_STORE *empty = X509_STORE_new();
@@ -335,8 +338,8 @@ enum tls_result tls_handshake(struct tls *tls)
     return TLS_DONE;
 }
 
-/* SSL_read per record until @len is full or nothing more is buffered. The socket is asked only when nothing was read
- * yet or a record is incomplete, so that a small message costs one recv. */
+/* SSL_read per record until @len is full or nothing more is buffered. The socket is asked only
+ * when nothing was read yet or a record is incomplete, so that a small message costs one recv. */
 enum tls_result tls_read(struct tls *tls, void *buf, size_t len, size_t *ret_n)
 {
     uint8_t *at = buf;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* TLS over a non-blocking socket: the OpenSSL door for byte streams. A struct tls_context holds the certificates and
- * rules of the listening side and is shared by its connections (a RELOAD makes a new one and unrefs the old, living
- * connections keep theirs). A struct tls is one connection: accepted by us, or adopted from libpq once libpq has done
- * the handshake. It never owns the descriptor, never blocks, never aborts on what a peer sends, and never logs. */
+/* TLS over a non-blocking socket: the OpenSSL door for byte streams. A struct tls_context holds
+ * the certificates and rules of the listening side and is shared by its connections (a RELOAD
+ * makes a new one and unrefs the old, living connections keep theirs). A struct tls is one
+ * connection: accepted by us, or adopted from libpq once libpq has done the handshake. It never
+ * owns the descriptor, never blocks, never aborts on what a peer sends, and never logs. */
 #ifndef PGPOOLD_PROTOCOL_TLS_H
 #define PGPOOLD_PROTOCOL_TLS_H
 
@@ -57,19 +58,20 @@ struct tls_error {
 
 /* All texts are borrowed during the call; NULL or "" means not set. */
 struct tls_settings {
-    enum tls_sslmode
-        sslmode; /* a client certificate is asked for, and required, from TLS_VERIFY_CA on */
+    /* a client certificate is asked for, and required, from TLS_VERIFY_CA on */
+    enum tls_sslmode sslmode;
     const char *key_file;
     const char *cert_file; /* PEM, our certificate first, then its chain */
     const char *ca_file;   /* PEM, who signs client certificates */
-    const char *
-        protocols; /* "secure" (default: 1.2 and 1.3), "all", "legacy", or a list: "tlsv1.2,tlsv1.3", "all,!tlsv1.0" */
-    const char *
-        ciphers; /* up to TLS 1.2: "default" and its synonyms, "compat", "legacy", "all", or OpenSSL's syntax */
+    /* "secure" (default: 1.2 and 1.3), "all", "legacy", or a list: "tlsv1.2,tlsv1.3",
+     * "all,!tlsv1.0" */
+    const char *protocols;
+    /* up to TLS 1.2: "default" and its synonyms, "compat", "legacy", "all", or OpenSSL's syntax */
+    const char *ciphers;
     const char *tls13_ciphers; /* OpenSSL's list of cipher suites */
     const char *dheparams;     /* "auto" (default), "none", "legacy" */
-    const char
-        *ecdhcurve; /* "auto" (default), "none", or a curve's name, or a list of them with ':' */
+    /* "auto" (default), "none", or a curve's name, or a list of them with ':' */
+    const char *ecdhcurve;
 };
 
 struct tls_context;
@@ -84,14 +86,15 @@ struct tls_context *tls_context_unref(struct tls_context *ctx); /* NULL is fine;
 
 /* -- life of a connection -- */
 
-/* A server-side connection on @fd. @early: bytes that the caller has already read from the socket, at most 64 KiB
- * (the ClientHello of direct TLS; NULL and 0 if none: after an SSLRequest there must be none, refuse such a peer).
- * Takes its own reference on @ctx. NULL: out of memory. */
+/* A server-side connection on @fd. @early: bytes that the caller has already read from the
+ * socket, at most 64 KiB (the ClientHello of direct TLS; NULL and 0 if none: after an SSLRequest
+ * there must be none, refuse such a peer). Takes its own reference on @ctx. NULL: out of memory. */
 MUSTCHECK struct tls *tls_accept_new(struct tls_context *ctx, int fd, enum tls_accept_kind kind,
                                      const void *early, size_t n_early);
-/* Takes @ssl (an SSL * whose handshake libpq has finished) over, from now on over @fd, a duplicate of libpq's
- * descriptor: the caller then frees its PGconn with PQfinish(), which says nothing to the server, and calls
- * tls_adopt_finish(). NULL: out of memory, @ssl is still libpq's. */
+/* Takes @ssl (an SSL * whose handshake libpq has finished) over, from now on over @fd, a
+ * duplicate of libpq's descriptor: the caller then frees its PGconn with PQfinish(), which says
+ * nothing to the server, and calls tls_adopt_finish(). NULL: out of memory, @ssl is still
+ * libpq's. */
 MUSTCHECK struct tls *tls_adopt(void *ssl, int fd);
 void tls_adopt_finish(struct tls *tls);
 /* Says nothing to the peer; see tls_shutdown(). Does not close the descriptor. */
@@ -101,13 +104,14 @@ struct tls *tls_free(struct tls *tls);
 
 /* Until TLS_DONE; nothing else may be called before. */
 MUSTCHECK enum tls_result tls_handshake(struct tls *tls);
-/* Reads up to @len bytes. TLS_DONE: *ret_n >= 1 bytes. Anything else: none, and *ret_n is 0. TLS_WANT_WRITE is possible
- * (key update). */
+/* Reads up to @len bytes. TLS_DONE: *ret_n >= 1 bytes. Anything else: none, and *ret_n is 0.
+ * TLS_WANT_WRITE is possible (key update). */
 MUSTCHECK enum tls_result tls_read(struct tls *tls, void *buf, size_t len, size_t *ret_n);
 /* As tls_read, at most one record, and the bytes stay unread. */
 MUSTCHECK enum tls_result tls_peek(struct tls *tls, void *buf, size_t len, size_t *ret_n);
-/* Writes as much as goes. TLS_DONE: all of it. TLS_WANT_*: *ret_n bytes went (0 is possible); the next call must begin
- * with the first byte that did not, at any address, and must not offer less than was left now. */
+/* Writes as much as goes. TLS_DONE: all of it. TLS_WANT_*: *ret_n bytes went (0 is possible);
+ * the next call must begin with the first byte that did not, at any address, and must not offer
+ * less than was left now. */
 MUSTCHECK enum tls_result tls_write(struct tls *tls, const void *buf, size_t len, size_t *ret_n);
 /* Best effort, one try: tells the peer that no more will come. */
 void tls_shutdown(struct tls *tls);
@@ -117,15 +121,17 @@ MUSTCHECK enum tls_result tls_peek_foreign(void *ssl, void *buf, size_t len, siz
 
 /* -- questions -- */
 
-/* Bytes have left the socket but not been read yet: call tls_read() again before sleeping on the descriptor. */
+/* Bytes have left the socket but not been read yet: call tls_read() again before sleeping on the
+ * descriptor. */
 bool tls_pending(const struct tls *tls);
 /* Why the last call gave TLS_ERROR; "" if none did. Valid until tls_free(). */
 const char *tls_error(const struct tls *tls);
 /* As SHOW prints it: "TLSv1.3/TLS_AES_256_GCM_SHA384/ECDH=X25519". Returns @ret. */
 const char *tls_info(const struct tls *tls, char *ret, size_t size);
 bool tls_peer_has_certificate(const struct tls *tls);
-/* The peer certificate's common name, or its whole subject as RFC 2253 text; verified only if the context says verify-ca
- * or verify-full. To be freed. NULL: no certificate, no such part, a NUL inside, out of memory. */
+/* The peer certificate's common name, or its whole subject as RFC 2253 text; verified only if
+ * the context says verify-ca or verify-full. To be freed. NULL: no certificate, no such part, a
+ * NUL inside, out of memory. */
 char *tls_peer_common_name(const struct tls *tls);
 char *tls_peer_dn(const struct tls *tls);
 /* The channel binding "tls-server-end-point" (RFC 5929): hash of @which certificate. @ret holds
@@ -142,8 +148,9 @@ MUSTCHECK bool tls_protocols_parse(const char *text, unsigned *ret);
 /* The lowest and the highest protocol of a set, as libpq spells them ("TLSv1.2"). */
 const char *tls_protocols_min(unsigned protocols);
 const char *tls_protocols_max(unsigned protocols);
-/* libpq has no option for ciphers. Sets those that SSL contexts not made here (that is, libpq's) start with from now on;
- * same syntax as in struct tls_settings. Contexts made by tls_context_new() do not care. */
+/* libpq has no option for ciphers. Sets those that SSL contexts not made here (that is, libpq's)
+ * start with from now on; same syntax as in struct tls_settings. Contexts made by
+ * tls_context_new() do not care. */
 MUSTCHECK bool tls_set_libpq_ciphers(const char *ciphers, const char *tls13_ciphers,
                                      struct tls_error *err);
 

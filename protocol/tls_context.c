@@ -19,8 +19,8 @@
 #define PROTOCOLS_SECURE ((unsigned)TLS_1_2 | TLS_1_3)
 #define PROTOCOLS_ALL ((unsigned)TLS_1_0 | TLS_1_1 | TLS_1_2 | TLS_1_3)
 
-/* The ciphers that OpenSSL's own configuration sets, kept from before tls_set_libpq_ciphers() first replaced them;
- * process-wide like the thing they save. NULL: never replaced. */
+/* The ciphers that OpenSSL's own configuration sets, kept from before tls_set_libpq_ciphers()
+ * first replaced them; process-wide like the thing they save. NULL: never replaced. */
 static char *system_ciphers;
 static char *system_suites;
 
@@ -282,7 +282,8 @@ static bool set_ciphers(SSL_CTX *ctx, const struct tls_settings *s, struct tls_e
     return true;
 }
 
-/* The ciphers that @ctx has, as a list that sets them again: those of TLS 1.3, or the others. To be freed. */
+/* The ciphers that @ctx has, as a list that sets them again: those of TLS 1.3, or the others. To
+ * be freed. */
 static char *list_ciphers(const SSL_CTX *ctx, bool tls13, const char *tail)
 {
     const STACK_OF(SSL_CIPHER) *all = SSL_CTX_get_ciphers(ctx);
@@ -392,7 +393,8 @@ static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct tls_err
                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER); /* returns the new mask, not a verdict */
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
-    /* Resumption by ticket only: the client keeps the state, not a cache of ours that peers could fill. */
+    /* Resumption by ticket only: the client keeps the state, not a cache of ours that peers
+     * could fill. */
     (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     (void)SSL_CTX_set_timeout(ctx, SESSION_LIFETIME_S);
     if (SSL_CTX_set_session_id_context(ctx, session_context, sizeof(session_context) - 1) != 1 ||
@@ -466,7 +468,8 @@ static bool save_system_ciphers(void)
     return system_ciphers != NULL;
 }
 
-/* Gives OpenSSL's configuration machinery the section from which new contexts take their defaults. */
+/* Gives OpenSSL's configuration machinery the section from which new contexts take their
+ * defaults. */
 static bool load_defaults(const char *list, const char *suites)
 {
     struct buf text = BUF_INIT(2 * CIPHER_LIST_MAX_BYTES);

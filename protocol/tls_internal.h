@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* What the two halves of the TLS door share: tls.c (connections) and tls_context.c (certificates, rules, words). */
+/* What the two halves of the TLS door share: tls.c (connections) and tls_context.c
+ * (certificates, rules, words). */
 #ifndef PGPOOLD_PROTOCOL_TLS_INTERNAL_H
 #define PGPOOLD_PROTOCOL_TLS_INTERNAL_H
 
@@ -14,7 +15,8 @@ struct tls_context {
     unsigned refs;
 };
 
-/* The reason of the oldest error that OpenSSL has queued, for people; the queue is empty afterwards. */
+/* The reason of the oldest error that OpenSSL has queued, for people; the queue is empty
+ * afterwards. */
 const char *tls_queued_reason(char *ret, size_t size);
 
 #endif

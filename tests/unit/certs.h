@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Test certificates, made on the spot in a folder of their own under /tmp: a CA, a server "db.test", a client "alice".
- * Header only, so that every unit test stays one program of one file. */
+/* Test certificates, made on the spot in a folder of their own under /tmp: a CA, a server
+ * "db.test", a client "alice". Header only, so that every unit test stays one program of one
+ * file. */
 #ifndef PGPOOLD_TESTS_UNIT_CERTS_H
 #define PGPOOLD_TESTS_UNIT_CERTS_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Opening and cancelling against a fake server: a child process that takes connections one after the other, reports the
- * first packet of each through a pipe and then does what its script says. */
+/* Opening and cancelling against a fake server: a child process that takes connections one after
+ * the other, reports the first packet of each through a pipe and then does what its script says. */
 #include "pool/backend_connect.h"
 
 #include "daemon/util/buf.h"
@@ -367,215 +367,44 @@ static char first_byte(const struct outcome *o)
 
 static const struct {
     const char *name;
-    enum act acts[2];
+    enum act act;
+    enum act then; /* what the second connection gets */
+    enum tls_sslmode sslmode;
     bool server_tls;
     bool unix_socket;
-    enum tls_sslmode sslmode;
-    usec_t timeout_us;
+    bool is_short; /* the time to wait */
     enum backend_connect_status status;
     bool tls;
     char first;
-    const char *sqlstate;
     const char *error;
 } cases[] = {
-    {"plain",
-     {ACT_AUTH, ACT_CLOSE},
-     false,
-     false,
-     TLS_DISABLE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_OK,
-     false,
-     'R',
-     "",
-     ""},
-    {"newer protocol",
-     {ACT_NEGOTIATE, ACT_CLOSE},
-     false,
-     false,
-     TLS_DISABLE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_OK,
-     false,
-     'v',
-     "",
-     ""},
-    {"unix",
-     {ACT_AUTH, ACT_CLOSE},
-     true,
-     true,
-     TLS_PREFER,
-     TIMEOUT_US,
-     BACKEND_CONNECT_OK,
-     false,
-     'R',
-     "",
-     ""},
-    {"require",
-     {ACT_AUTH, ACT_CLOSE},
-     true,
-     false,
-     TLS_REQUIRE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_OK,
-     true,
-     'R',
-     "",
-     ""},
-    {"verify-full",
-     {ACT_AUTH, ACT_CLOSE},
-     true,
-     false,
-     TLS_VERIFY_FULL,
-     TIMEOUT_US,
-     BACKEND_CONNECT_OK,
-     true,
-     'R',
-     "",
-     ""},
-    {"prefer, refused",
-     {ACT_AUTH, ACT_CLOSE},
-     false,
-     false,
-     TLS_PREFER,
-     TIMEOUT_US,
-     BACKEND_CONNECT_OK,
-     false,
-     'R',
-     "",
-     ""},
-    {"require, refused",
-     {ACT_AUTH, ACT_AUTH},
-     false,
-     false,
-     TLS_REQUIRE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_FAILED,
-     false,
-     0,
-     "",
-     "does not support SSL"},
-    {"prefer, error, then plain",
-     {ACT_ERROR, ACT_AUTH},
-     true,
-     false,
-     TLS_PREFER,
-     TIMEOUT_US,
-     BACKEND_CONNECT_OK,
-     true,
-     'R',
-     "",
-     ""},
-    {"error",
-     {ACT_ERROR, ACT_ERROR},
-     false,
-     false,
-     TLS_DISABLE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_REFUSED,
-     false,
-     0,
-     "28000",
-     "FATAL: go away"},
-    {"error over TLS",
-     {ACT_ERROR, ACT_ERROR},
-     true,
-     false,
-     TLS_REQUIRE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_REFUSED,
-     false,
-     0,
-     "28000",
-     "FATAL: go away"},
-    {"error, byte by byte",
-     {ACT_ERROR_DRIPS, ACT_CLOSE},
-     false,
-     false,
-     TLS_DISABLE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_REFUSED,
-     false,
-     0,
-     "28000",
-     "FATAL: go away"},
-    {"huge error",
-     {ACT_ERROR_HUGE, ACT_CLOSE},
-     false,
-     false,
-     TLS_DISABLE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_FAILED,
-     false,
-     0,
-     "",
-     "xxxxxxx"},
-    {"error to SSLRequest",
-     {ACT_ERROR_TLS, ACT_ERROR_TLS},
-     true,
-     false,
-     TLS_REQUIRE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_FAILED,
-     false,
-     0,
-     "",
-     "SSL"},
-    {"closed",
-     {ACT_CLOSE, ACT_CLOSE},
-     false,
-     false,
-     TLS_DISABLE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_FAILED,
-     false,
-     0,
-     "",
-     "closed the connection unexpectedly"},
-    {"closed after TLS",
-     {ACT_CLOSE, ACT_CLOSE},
-     true,
-     false,
-     TLS_REQUIRE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_FAILED,
-     false,
-     0,
-     "",
-     "EOF"},
-    {"garbage",
-     {ACT_GARBAGE, ACT_GARBAGE},
-     false,
-     false,
-     TLS_DISABLE,
-     TIMEOUT_US,
-     BACKEND_CONNECT_FAILED,
-     false,
-     0,
-     "",
-     "expected authentication request"},
-    {"silent",
-     {ACT_SILENT, ACT_SILENT},
-     false,
-     false,
-     TLS_DISABLE,
-     SHORT_US,
-     BACKEND_CONNECT_TIMEOUT,
-     false,
-     0,
-     "",
-     "timed out while waiting for the server"},
-    {"silent at SSLRequest",
-     {ACT_SILENT_TLS, ACT_SILENT_TLS},
-     true,
-     false,
-     TLS_REQUIRE,
-     SHORT_US,
-     BACKEND_CONNECT_TIMEOUT,
-     false,
-     0,
-     "",
-     "timed out while connecting"},
+    {"plain", .first = 'R'},
+    {"newer protocol", ACT_NEGOTIATE, .first = 'v'},
+    {"unix", ACT_AUTH, 0, TLS_PREFER, true, true, .first = 'R'},
+    {"require", ACT_AUTH, 0, TLS_REQUIRE, true, .tls = true, .first = 'R'},
+    {"verify-full", ACT_AUTH, 0, TLS_VERIFY_FULL, true, .tls = true, .first = 'R'},
+    {"prefer, refused", ACT_AUTH, 0, TLS_PREFER, .first = 'R'},
+    {"require, refused", ACT_AUTH, 0, TLS_REQUIRE, .status = BACKEND_CONNECT_FAILED,
+     .error = "does not support SSL"},
+    {"prefer, error, then plain", ACT_ERROR, ACT_AUTH, TLS_PREFER, true, .first = 'R'},
+    {"error", ACT_ERROR, .status = BACKEND_CONNECT_REFUSED, .error = "FATAL: go away"},
+    {"error over TLS", ACT_ERROR, 0, TLS_REQUIRE, true, .status = BACKEND_CONNECT_REFUSED,
+     .error = "FATAL: go away"},
+    {"error, byte by byte", ACT_ERROR_DRIPS, .status = BACKEND_CONNECT_REFUSED,
+     .error = "FATAL: go away"},
+    {"huge error", ACT_ERROR_HUGE, .status = BACKEND_CONNECT_FAILED, .error = "xxxxxxx"},
+    {"error to SSLRequest", ACT_ERROR_TLS, 0, TLS_REQUIRE, true, .status = BACKEND_CONNECT_FAILED,
+     .error = "SSL"},
+    {"closed", ACT_CLOSE, .status = BACKEND_CONNECT_FAILED,
+     .error = "closed the connection unexpectedly"},
+    {"closed after TLS", ACT_CLOSE, 0, TLS_REQUIRE, true, .status = BACKEND_CONNECT_FAILED,
+     .error = "EOF"},
+    {"garbage", ACT_GARBAGE, .status = BACKEND_CONNECT_FAILED,
+     .error = "expected authentication request"},
+    {"silent", ACT_SILENT, .is_short = true, .status = BACKEND_CONNECT_TIMEOUT,
+     .error = "timed out while waiting for the server"},
+    {"silent at SSLRequest", ACT_SILENT_TLS, 0, TLS_REQUIRE, true, .is_short = true,
+     .status = BACKEND_CONNECT_TIMEOUT, .error = "timed out while connecting"},
 };
 
 static void test_attempts(void **state)
@@ -587,23 +416,21 @@ static void test_attempts(void **state)
         struct outcome o;
         unsigned n_fds;
 
-        fake_start(&f, cases[i].acts, 2, cases[i].server_tls, cases[i].unix_socket);
+        fake_start(&f, (enum act[]){cases[i].act, cases[i].then}, 2, cases[i].server_tls,
+                   cases[i].unix_socket);
         n_fds = count_fds();
         p = params(&f);
         p.sslmode = cases[i].sslmode;
-        p.timeout_us = cases[i].timeout_us;
+        p.timeout_us = cases[i].is_short ? SHORT_US : TIMEOUT_US;
         p.sslrootcert = certs->ca_cert;
         attempt(&p, &o);
-        if (o.r.status != cases[i].status || strstr(o.error, cases[i].error) == NULL ||
-            strcmp(o.server_error.sqlstate, cases[i].sqlstate) != 0) {
-            fail_msg("%s: status %d, \"%s\", %s", cases[i].name, o.r.status, o.error,
-                     o.server_error.sqlstate);
+        if (o.r.status != cases[i].status ||
+            (cases[i].error != NULL && strstr(o.error, cases[i].error) == NULL)) {
+            fail_msg("%s: status %d, \"%s\"", cases[i].name, o.r.status, o.error);
         }
         assert_null(strchr(o.error, '\n'));
         if (o.r.status == BACKEND_CONNECT_OK) {
-            if (cases[i].acts[0] != ACT_ERROR) { /* there the second connection is the plain one */
-                assert_int_equal(o.r.tls != NULL, cases[i].tls);
-            }
+            assert_int_equal(o.r.tls != NULL, cases[i].tls);
             assert_true((fcntl(o.r.fd, F_GETFL) & O_NONBLOCK) != 0);
             assert_true((fcntl(o.r.fd, F_GETFD) & FD_CLOEXEC) != 0);
             assert_int_equal(count_fds(), n_fds + 1);
@@ -613,6 +440,7 @@ static void test_attempts(void **state)
             assert_null(o.r.tls);
         }
         if (o.r.status == BACKEND_CONNECT_REFUSED) {
+            assert_string_equal(o.server_error.sqlstate, "28000");
             assert_string_equal(o.server_error.message, "go away");
             assert_string_equal(o.server_error.detail, "some detail");
         }
@@ -652,7 +480,8 @@ static void test_addresses(void **state)
     fake_stop(&f);
 }
 
-/* libpq re-opens the same descriptor number for the next host: nothing may hang, nothing may leak. */
+/* libpq re-opens the same descriptor number for the next host: nothing may hang, nothing may
+ * leak. */
 static void test_next_host(void **state)
 {
     static const enum act starting_then_auth[] = {ACT_STARTING, ACT_AUTH};
@@ -828,10 +657,9 @@ static void test_freed_under_way(void **state)
     for (unsigned i = 0; i < 2; i++) {
         c = backend_connect_new(loop, &p, never, NULL);
         assert_non_null(c);
-        if (i > 0) {
+        while (i > 0 && strcmp(backend_connect_state_name(c), "waiting for the server") != 0) {
             loop_timer_set(loop, &timer, SHORT_US);
             loop_run(loop);
-            assert_string_equal(backend_connect_state_name(c), "waiting for the server");
         }
         assert_null(backend_connect_free(c));
         assert_int_equal(count_fds(), n_fds);
@@ -878,21 +706,23 @@ static void test_cancel(void **state)
         size_t key_len;
         bool reaches; /* the request gets there */
         enum server_cancel_status status;
+        usec_t timeout_us; /* 0: long */
     } rows[] = {
-        {"plain", ACT_CLOSE, false, false, false, TLS_PREFER, 4, true, SERVER_CANCEL_DONE},
+        {"plain", ACT_CLOSE, false, false, false, TLS_PREFER, 4, true, SERVER_CANCEL_DONE, 0},
         {"plain though the server can TLS", ACT_CLOSE, true, false, false, TLS_PREFER, 4, true,
-         SERVER_CANCEL_DONE},
-        {"unix", ACT_CLOSE, true, true, false, TLS_REQUIRE, 4, true, SERVER_CANCEL_DONE},
-        {"tls", ACT_CLOSE, true, false, true, TLS_PREFER, 4, true, SERVER_CANCEL_DONE},
-        {"verified", ACT_CLOSE, true, false, true, TLS_VERIFY_FULL, 4, true, SERVER_CANCEL_DONE},
-        {"long key", ACT_CLOSE, true, false, true, TLS_REQUIRE, 256, true, SERVER_CANCEL_DONE},
+         SERVER_CANCEL_DONE, 0},
+        {"unix", ACT_CLOSE, true, true, false, TLS_REQUIRE, 4, true, SERVER_CANCEL_DONE, 0},
+        {"tls", ACT_CLOSE, true, false, true, TLS_PREFER, 4, true, SERVER_CANCEL_DONE, 0},
+        {"verified", ACT_CLOSE, true, false, true, TLS_VERIFY_FULL, 4, true, SERVER_CANCEL_DONE, 0},
+        {"long key", ACT_CLOSE, true, false, true, TLS_REQUIRE, 256, true, SERVER_CANCEL_DONE, 0},
         {"no more TLS there", ACT_CLOSE, false, false, true, TLS_PREFER, 4, false,
-         SERVER_CANCEL_FAILED},
-        {"silent", ACT_SILENT, true, false, false, TLS_DISABLE, 4, true, SERVER_CANCEL_TIMEOUT},
+         SERVER_CANCEL_FAILED, 0},
+        {"silent", ACT_SILENT, true, false, false, TLS_DISABLE, 4, true, SERVER_CANCEL_TIMEOUT,
+         3 * SHORT_US},
         {"silent over TLS", ACT_SILENT, true, false, true, TLS_REQUIRE, 4, true,
-         SERVER_CANCEL_TIMEOUT},
+         SERVER_CANCEL_TIMEOUT, 15 * SHORT_US}, /* also valgrind gets through the handshake */
         {"silent at SSLRequest", ACT_SILENT_TLS, true, false, true, TLS_REQUIRE, 4, false,
-         SERVER_CANCEL_TIMEOUT},
+         SERVER_CANCEL_TIMEOUT, SHORT_US},
     };
     uint8_t key[256];
 
@@ -913,7 +743,7 @@ static void test_cancel(void **state)
         p.connect = params(&f);
         p.connect.sslmode = rows[i].sslmode;
         p.connect.sslrootcert = certs->ca_cert;
-        p.connect.timeout_us = rows[i].status == SERVER_CANCEL_TIMEOUT ? SHORT_US : TIMEOUT_US;
+        p.connect.timeout_us = rows[i].timeout_us > 0 ? rows[i].timeout_us : TIMEOUT_US;
         p.key_len = rows[i].key_len;
         assert_non_null(server_cancel_new(loop, &p, on_cancelled, &o));
         assert_false(o.done);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The resolver against a small name server on the same loop. The clock is faked, so that TTLs pass at once. */
+/* The resolver against a small name server on the same loop. The clock is faked, so that TTLs
+ * pass at once. */
 #include "pool/resolve.h"
 
 #include "daemon/util/loop.h"
@@ -644,7 +645,8 @@ static void test_show_hosts(void **state)
     resolver_free(r);
 }
 
-/* Peers may cause names (a host in an auto-database is the operator's, but still): the cache is bounded. */
+/* Peers may cause names (a host in an auto-database is the operator's, but still): the cache is
+ * bounded. */
 static void test_the_cache_is_bounded(void **state)
 {
     struct resolver_settings s = settings();

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The TLS door against OpenSSL's own client over a socketpair; certificates are made on the spot. */
+/* The TLS door against OpenSSL's own client over a socketpair; certificates are made on the
+ * spot. */
 #include "protocol/tls.h"
 
 #include "tests/unit/certs.h"
@@ -425,7 +426,8 @@ static void test_ends_of_the_stream(void **state)
     pair_close(&p);
 }
 
-/* Whatever comes instead of TLS ends in an error with a text; every flipped byte of a record as well. */
+/* Whatever comes instead of TLS ends in an error with a text; every flipped byte of a record as
+ * well. */
 static void test_hostile_bytes(void **state)
 {
     static const char *const openers[] = {"GET / HTTP/1.0\r\n\r\n", "\x16\x03\x01\xff\xff\x01",
