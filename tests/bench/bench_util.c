@@ -164,28 +164,33 @@ static bool read_text(const char *path, char *ret_text, size_t size)
     return true;
 }
 
+/* Fields 14 and 15 of /proc/PID/stat; counted from the name's end, since a name may hold blanks. */
 static uint64_t stat_cpu_ns(pid_t pid)
 {
     char path[64], text[1024];
-    unsigned long utime = 0, stime = 0;
-    const char *after_name;
+    char *at;
+    uint64_t ticks;
+    unsigned field;
 
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    if (!read_text(path, text, sizeof text) || (after_name = strrchr(text, ')')) == NULL) {
+    if (!read_text(path, text, sizeof text) || (at = strrchr(text, ')')) == NULL) {
         return 0;
     }
-    if (sscanf(after_name + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &utime,
-               &stime) != 2) {
+    for (field = 2; field < 14 && at != NULL; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    if (at == NULL) {
         return 0;
     }
-    return (uint64_t)(utime + stime) * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
+    ticks = strtoull(at, &at, 10);
+    ticks += strtoull(at, NULL, 10);
+    return ticks * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
 uint64_t process_cpu_ns(pid_t pid)
 {
     char path[384], text[128];
     struct dirent *entry;
-    unsigned long long ns;
     uint64_t sum = 0;
     DIR *tasks;
 
@@ -196,9 +201,8 @@ uint64_t process_cpu_ns(pid_t pid)
     }
     while ((entry = readdir(tasks)) != NULL) {
         (void)snprintf(path, sizeof path, "/proc/%d/task/%s/schedstat", (int)pid, entry->d_name);
-        if (entry->d_name[0] != '.' && read_text(path, text, sizeof text) &&
-            sscanf(text, "%llu", &ns) == 1) {
-            sum += ns;
+        if (entry->d_name[0] != '.' && read_text(path, text, sizeof text)) {
+            sum += strtoull(text, NULL, 10);
         }
     }
     closedir(tasks);

@@ -42,12 +42,13 @@ __attribute__((noreturn)) static void lost(const struct lg_client *c, const char
 
 /* Life. */
 
+/* Each client keeps its own: a server may accept a session only once. */
 static int remember_session(SSL *ssl, SSL_SESSION *session)
 {
-    struct lg *lg = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    struct lg_client *c = SSL_get_app_data(ssl);
 
-    SSL_SESSION_free(lg->session);
-    lg->session = session;
+    SSL_SESSION_free(c->session);
+    c->session = session;
     return 1; /* the reference is ours now */
 }
 
@@ -57,7 +58,6 @@ void tls_prepare(struct lg *lg)
     if (lg->tls == NULL) {
         die("SSL_CTX_new failed");
     }
-    (void)SSL_CTX_set_app_data(lg->tls, lg);
     (void)SSL_CTX_set_mode(lg->tls, SSL_MODE_ENABLE_PARTIAL_WRITE |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                         SSL_MODE_RELEASE_BUFFERS);
@@ -203,9 +203,9 @@ static void start_tls(struct lg *lg, struct lg_client *c)
     if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1) {
         die("SSL_new failed");
     }
-    SSL_set_app_data(c->ssl, lg);
-    if (lg->opt.tls == TLS_RESUME && lg->session != NULL) {
-        (void)SSL_set_session(c->ssl, lg->session);
+    (void)SSL_set_app_data(c->ssl, c);
+    if (lg->opt.tls == TLS_RESUME && c->session != NULL) {
+        (void)SSL_set_session(c->ssl, c->session);
     }
     c->state = CL_HANDSHAKE;
     handshake(lg, c);
@@ -251,7 +251,8 @@ static void send_sasl(struct lg *lg, struct lg_client *c, const char *mechanism,
     bytes_done(&b);
 }
 
-static void authentication(struct lg *lg, struct lg_client *c, const unsigned char *body, size_t len)
+static void authentication(struct lg *lg, struct lg_client *c, const unsigned char *body,
+                           size_t len)
 {
     char text[SCRAM_TEXT_MAX];
 
@@ -326,7 +327,8 @@ static void one_message(struct lg *lg, struct lg_client *c, const unsigned char 
     case 'A':
         work_notification(lg, c);
         break;
-    case 'D': case 'd':
+    case 'D':
+    case 'd':
         lg->stats.bytes += len;
         break;
     case 'Z':

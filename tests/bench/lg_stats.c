@@ -123,9 +123,8 @@ void stats_print(const struct lg *lg)
     (void)getrusage(RUSAGE_SELF, &own);
     (void)printf("transactions=%llu\nseconds=%.4f\ntps=%.1f\n", (unsigned long long)s->transactions,
                  seconds, (double)s->transactions / seconds);
-    (void)printf("p50_us=%llu\np99_us=%llu\nmax_us=%llu\n",
-                 (unsigned long long)percentile(s, 0.50), (unsigned long long)percentile(s, 0.99),
-                 (unsigned long long)s->max_us);
+    (void)printf("p50_us=%llu\np99_us=%llu\nmax_us=%llu\n", (unsigned long long)percentile(s, 0.50),
+                 (unsigned long long)percentile(s, 0.99), (unsigned long long)s->max_us);
     print_fairness(lg);
     (void)printf("bytes=%llu\nmb_per_s=%.1f\n", (unsigned long long)s->bytes,
                  (double)s->bytes / 1e6 / seconds);

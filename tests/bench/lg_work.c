@@ -129,13 +129,16 @@ void work_build(struct lg *lg)
     w->setup.n_ready = 1;
     w->per_pass = 1;
     switch (lg->opt.mode) {
-    case MODE_SIMPLE: case MODE_CONNECT:
+    case MODE_SIMPLE:
+    case MODE_CONNECT:
         put_query(&add_step(w)->request, query);
         break;
     case MODE_FAIRNESS:
         put_query(&add_step(w)->request, lg->opt.query != NULL ? query : "DELAY 1000");
         break;
-    case MODE_EXTENDED: case MODE_PREPARED: case MODE_PIPELINE:
+    case MODE_EXTENDED:
+    case MODE_PREPARED:
+    case MODE_PIPELINE:
         build_extended(lg, query);
         break;
     case MODE_BEGIN:

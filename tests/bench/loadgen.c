@@ -17,21 +17,29 @@
 #define N_EVENTS 512
 #define STALL_US 30000000u
 
-static const char *const mode_names[LG_MODES] = {"simple",  "extended", "prepared", "begin",
-                                                 "pipeline", "connect", "big",      "copyin",
-                                                 "copyout", "idle",     "fairness", "notify"};
+static const char *const mode_names[LG_MODES] = {"simple",   "extended", "prepared", "begin",
+                                                 "pipeline", "connect",  "big",      "copyin",
+                                                 "copyout",  "idle",     "fairness", "notify"};
 
-static const struct option longs[] = {
-    {"mode", required_argument, NULL, 'm'},     {"clients", required_argument, NULL, 'c'},
-    {"host", required_argument, NULL, 'h'},     {"port", required_argument, NULL, 'p'},
-    {"user", required_argument, NULL, 'U'},     {"database", required_argument, NULL, 'd'},
-    {"password", required_argument, NULL, 'W'}, {"query", required_argument, NULL, 'q'},
-    {"depth", required_argument, NULL, 'D'},    {"size", required_argument, NULL, 's'},
-    {"duration", required_argument, NULL, 't'}, {"warmup", required_argument, NULL, 'w'},
-    {"count", required_argument, NULL, 'n'},    {"connecting", required_argument, NULL, 'C'},
-    {"tls", no_argument, NULL, 'T'},            {"tls-resume", no_argument, NULL, 'R'},
-    {"hold", no_argument, NULL, 'H'},           {"pid", required_argument, NULL, 'P'},
-    {0}};
+static const struct option longs[] = {{"mode", required_argument, NULL, 'm'},
+                                      {"clients", required_argument, NULL, 'c'},
+                                      {"host", required_argument, NULL, 'h'},
+                                      {"port", required_argument, NULL, 'p'},
+                                      {"user", required_argument, NULL, 'U'},
+                                      {"database", required_argument, NULL, 'd'},
+                                      {"password", required_argument, NULL, 'W'},
+                                      {"query", required_argument, NULL, 'q'},
+                                      {"depth", required_argument, NULL, 'D'},
+                                      {"size", required_argument, NULL, 's'},
+                                      {"duration", required_argument, NULL, 't'},
+                                      {"warmup", required_argument, NULL, 'w'},
+                                      {"count", required_argument, NULL, 'n'},
+                                      {"connecting", required_argument, NULL, 'C'},
+                                      {"tls", no_argument, NULL, 'T'},
+                                      {"tls-resume", no_argument, NULL, 'R'},
+                                      {"hold", no_argument, NULL, 'H'},
+                                      {"pid", required_argument, NULL, 'P'},
+                                      {0}};
 
 static enum lg_mode mode_of(const char *name)
 {
@@ -54,23 +62,57 @@ static uint64_t milliseconds_arg(const char *name, const char *text)
 static void take_option(struct lg_options *o, int opt, const char *arg)
 {
     switch (opt) {
-    case 'm': o->mode = mode_of(arg); break;
-    case 'c': o->n_clients = (unsigned)number_arg("clients", arg, 60000); break;
-    case 'h': o->host = arg; break;
-    case 'p': o->port = (unsigned)number_arg("port", arg, 65535); break;
-    case 'U': o->user = arg; break;
-    case 'd': o->database = arg; break;
-    case 'W': o->password = arg; break;
-    case 'q': o->query = arg; break;
-    case 'D': o->depth = (unsigned)number_arg("depth", arg, 1000); break;
-    case 's': o->size = number_arg("size", arg, 1ull << 40); break;
-    case 't': o->duration_us = milliseconds_arg("duration", arg); break;
-    case 'w': o->warmup_us = milliseconds_arg("warmup", arg); break;
-    case 'n': o->count = number_arg("count", arg, UINT32_MAX); break;
-    case 'C': o->connecting = (unsigned)number_arg("connecting", arg, 4096); break;
-    case 'T': o->tls = TLS_ON; break;
-    case 'R': o->tls = TLS_RESUME; break;
-    case 'H': o->hold = true; break;
+    case 'm':
+        o->mode = mode_of(arg);
+        break;
+    case 'c':
+        o->n_clients = (unsigned)number_arg("clients", arg, 60000);
+        break;
+    case 'h':
+        o->host = arg;
+        break;
+    case 'p':
+        o->port = (unsigned)number_arg("port", arg, 65535);
+        break;
+    case 'U':
+        o->user = arg;
+        break;
+    case 'd':
+        o->database = arg;
+        break;
+    case 'W':
+        o->password = arg;
+        break;
+    case 'q':
+        o->query = arg;
+        break;
+    case 'D':
+        o->depth = (unsigned)number_arg("depth", arg, 1000);
+        break;
+    case 's':
+        o->size = number_arg("size", arg, 1ull << 40);
+        break;
+    case 't':
+        o->duration_us = milliseconds_arg("duration", arg);
+        break;
+    case 'w':
+        o->warmup_us = milliseconds_arg("warmup", arg);
+        break;
+    case 'n':
+        o->count = number_arg("count", arg, UINT32_MAX);
+        break;
+    case 'C':
+        o->connecting = (unsigned)number_arg("connecting", arg, 4096);
+        break;
+    case 'T':
+        o->tls = TLS_ON;
+        break;
+    case 'R':
+        o->tls = TLS_RESUME;
+        break;
+    case 'H':
+        o->hold = true;
+        break;
     case 'P':
         if (o->n_pids == LG_PIDS) {
             die("--pid: at most %d", LG_PIDS);

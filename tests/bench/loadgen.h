@@ -16,8 +16,19 @@
 #define HIST_BUCKETS (64 * 40) /* 64 per power of two: within 1.6 % */
 
 enum lg_mode {
-    MODE_SIMPLE, MODE_EXTENDED, MODE_PREPARED, MODE_BEGIN, MODE_PIPELINE, MODE_CONNECT, MODE_BIG,
-    MODE_COPYIN, MODE_COPYOUT, MODE_IDLE, MODE_FAIRNESS, MODE_NOTIFY, LG_MODES
+    MODE_SIMPLE,
+    MODE_EXTENDED,
+    MODE_PREPARED,
+    MODE_BEGIN,
+    MODE_PIPELINE,
+    MODE_CONNECT,
+    MODE_BIG,
+    MODE_COPYIN,
+    MODE_COPYOUT,
+    MODE_IDLE,
+    MODE_FAIRNESS,
+    MODE_NOTIFY,
+    LG_MODES
 };
 
 enum lg_tls { TLS_OFF, TLS_ON, TLS_RESUME };
@@ -30,21 +41,28 @@ struct lg_options {
     const char *user;
     const char *database;
     const char *password;
-    const char *query;    /* NULL: the mode's own */
+    const char *query; /* NULL: the mode's own */
     unsigned n_clients;
-    unsigned depth;       /* of a pipeline */
-    unsigned connecting;  /* logins at a time, while the clients come up */
-    uint64_t size;        /* bytes of a big result or COPY */
+    unsigned depth;      /* of a pipeline */
+    unsigned connecting; /* logins at a time, while the clients come up */
+    uint64_t size;       /* bytes of a big result or COPY */
     uint64_t duration_us;
     uint64_t warmup_us;
-    uint64_t count;       /* transactions; 0: by duration */
-    bool hold;            /* say ready=1 after the warm-up and wait for a line on stdin */
-    pid_t pids[LG_PIDS];  /* whose CPU time is taken */
+    uint64_t count;      /* transactions; 0: by duration */
+    bool hold;           /* say ready=1 after the warm-up and wait for a line on stdin */
+    pid_t pids[LG_PIDS]; /* whose CPU time is taken */
     unsigned n_pids;
 };
 
 enum client_state {
-    CL_NEW, CL_CONNECTING, CL_SSL_ANSWER, CL_HANDSHAKE, CL_LOGIN, CL_SETUP, CL_READY, CL_BUSY,
+    CL_NEW,
+    CL_CONNECTING,
+    CL_SSL_ANSWER,
+    CL_HANDSHAKE,
+    CL_LOGIN,
+    CL_SETUP,
+    CL_READY,
+    CL_BUSY,
     CL_STATES
 };
 
@@ -53,19 +71,20 @@ struct lg_client {
     enum client_state state;
     unsigned index;
     SSL *ssl;
-    struct bytes out;        /* what met EAGAIN */
+    SSL_SESSION *session; /* last one the server gave, for TLS_RESUME */
+    struct bytes out;     /* what met EAGAIN */
     bool want_write;
-    unsigned char head[5];   /* of a message cut by the end of a read */
+    unsigned char head[5]; /* of a message cut by the end of a read */
     unsigned n_head;
-    struct bytes body;       /* of a message we look into, cut likewise */
+    struct bytes body; /* of a message we look into, cut likewise */
     size_t body_missing;
-    size_t skip;             /* bytes of a body nobody looks at */
+    size_t skip; /* bytes of a body nobody looks at */
     struct scram scram;
     unsigned step;
-    unsigned ready_missing;  /* ReadyForQuery still to come in this step */
+    unsigned ready_missing; /* ReadyForQuery still to come in this step */
     uint64_t copy_left;
     uint64_t started_us;
-    uint64_t done;           /* transactions in the measured time */
+    uint64_t done; /* transactions in the measured time */
 };
 
 struct lg_step {
@@ -74,10 +93,10 @@ struct lg_step {
 };
 
 struct lg_work {
-    struct lg_step setup;    /* once after login; empty: none */
+    struct lg_step setup; /* once after login; empty: none */
     struct lg_step steps[LG_STEPS];
     unsigned n_steps;
-    unsigned per_pass;       /* transactions one pass through the steps counts for */
+    unsigned per_pass; /* transactions one pass through the steps counts for */
     struct bytes startup;
     struct bytes copy_chunk;
 };
@@ -101,16 +120,15 @@ struct lg {
     struct lg_work work;
     struct lg_stats stats;
     struct lg_client *clients;
-    unsigned n_all;          /* clients, and one more sender in MODE_NOTIFY */
+    unsigned n_all; /* clients, and one more sender in MODE_NOTIFY */
     unsigned n_opened;
-    unsigned n_ready;        /* logged in and set up */
+    unsigned n_ready; /* logged in and set up */
     unsigned n_busy;
-    uint64_t started;        /* transactions begun, for --count */
-    uint64_t round_missing;  /* MODE_NOTIFY: deliveries to come */
-    bool running;            /* clients begin the next transaction by themselves */
+    uint64_t started;       /* transactions begun, for --count */
+    uint64_t round_missing; /* MODE_NOTIFY: deliveries to come */
+    bool running;           /* clients begin the next transaction by themselves */
     int epoll_fd;
     SSL_CTX *tls;
-    SSL_SESSION *session;    /* last one a server gave, for TLS_RESUME */
 };
 
 /* lg_client.c */

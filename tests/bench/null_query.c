@@ -79,7 +79,8 @@ static void parse_rest(const char *rest, size_t len, struct plan *ret)
         digit++;
     }
     if (digit < rest + len) {
-        ret->number = strtoull(digit, NULL, 10); /* our own load generator's; garbage is its fault */
+        ret->number =
+            strtoull(digit, NULL, 10); /* our own load generator's; garbage is its fault */
     }
     switch (ret->kind) {
     case PLAN_COPY_IN:
@@ -97,8 +98,16 @@ static void parse_rest(const char *rest, size_t len, struct plan *ret)
     case PLAN_NOTIFY:
         parse_channel(rest, ret);
         break;
-    case PLAN_SELECT: case PLAN_EMPTY: case PLAN_TAG: case PLAN_BEGIN: case PLAN_COMMIT:
-    case PLAN_DISCARD: case PLAN_BIG: case PLAN_COPY_OUT: case PLAN_DELAY: case PLAN_FAIL:
+    case PLAN_SELECT:
+    case PLAN_EMPTY:
+    case PLAN_TAG:
+    case PLAN_BEGIN:
+    case PLAN_COMMIT:
+    case PLAN_DISCARD:
+    case PLAN_BIG:
+    case PLAN_COPY_OUT:
+    case PLAN_DELAY:
+    case PLAN_FAIL:
     case PLAN_KINDS:
         break;
     }

@@ -10,13 +10,13 @@
 #define PLAN_WORD_MAX 64
 
 enum plan_kind {
-    PLAN_SELECT,   /* one row */
-    PLAN_EMPTY,    /* no statement at all */
-    PLAN_TAG,      /* nothing but its tag: SET, RESET, SAVEPOINT, ... */
+    PLAN_SELECT, /* one row */
+    PLAN_EMPTY,  /* no statement at all */
+    PLAN_TAG,    /* nothing but its tag: SET, RESET, SAVEPOINT, ... */
     PLAN_BEGIN,
     PLAN_COMMIT,
     PLAN_ROLLBACK,
-    PLAN_DISCARD,  /* DISCARD ALL: also forgets statements and channels */
+    PLAN_DISCARD, /* DISCARD ALL: also forgets statements and channels */
     PLAN_LISTEN,
     PLAN_UNLISTEN,
     PLAN_NOTIFY,
@@ -30,9 +30,9 @@ enum plan_kind {
 
 struct plan {
     enum plan_kind kind;
-    uint64_t number;            /* bytes or microseconds */
-    char tag[PLAN_WORD_MAX];    /* of CommandComplete */
-    char name[PLAN_WORD_MAX];   /* channel; "*" is all */
+    uint64_t number;          /* bytes or microseconds */
+    char tag[PLAN_WORD_MAX];  /* of CommandComplete */
+    char name[PLAN_WORD_MAX]; /* channel; "*" is all */
     char payload[PLAN_WORD_MAX];
 };
 

@@ -10,10 +10,18 @@
 #define MESSAGE_MAX (16u << 20)
 
 static const char *const parameters[][2] = {
-    {"server_version", "15.0 (null)"}, {"server_encoding", "UTF8"}, {"client_encoding", "UTF8"},
-    {"DateStyle", "ISO, MDY"},         {"TimeZone", "UTC"},         {"IntervalStyle", "postgres"},
-    {"integer_datetimes", "on"},       {"is_superuser", "off"},     {"session_authorization", "bench"},
-    {"application_name", ""},          {"in_hot_standby", "off"},   {"default_transaction_read_only", "off"},
+    {"server_version", "15.0 (null)"},
+    {"server_encoding", "UTF8"},
+    {"client_encoding", "UTF8"},
+    {"DateStyle", "ISO, MDY"},
+    {"TimeZone", "UTC"},
+    {"IntervalStyle", "postgres"},
+    {"integer_datetimes", "on"},
+    {"is_superuser", "off"},
+    {"session_authorization", "bench"},
+    {"application_name", ""},
+    {"in_hot_standby", "off"},
+    {"default_transaction_read_only", "off"},
     {"standard_conforming_strings", "on"},
 };
 
@@ -99,8 +107,8 @@ static void put_row_description(struct session *s)
 
     bytes_put_u16(&s->out, 1);
     bytes_put_cstr(&s->out, "r");
-    bytes_put_u32(&s->out, 0); /* table */
-    bytes_put_u16(&s->out, 0); /* column */
+    bytes_put_u32(&s->out, 0);  /* table */
+    bytes_put_u16(&s->out, 0);  /* column */
     bytes_put_u32(&s->out, 25); /* text */
     bytes_put_u16(&s->out, 0xffff);
     bytes_put_u32(&s->out, 0xffffffff);
@@ -278,8 +286,16 @@ static bool run_plan(struct session *s, const struct plan *p, enum protocol_kind
         put_copy_response(s, 'G');
         s->phase = SESSION_COPY_IN;
         break;
-    case PLAN_TAG: case PLAN_BEGIN: case PLAN_COMMIT: case PLAN_ROLLBACK: case PLAN_DISCARD:
-    case PLAN_LISTEN: case PLAN_UNLISTEN: case PLAN_NOTIFY: case PLAN_FAIL: case PLAN_KINDS:
+    case PLAN_TAG:
+    case PLAN_BEGIN:
+    case PLAN_COMMIT:
+    case PLAN_ROLLBACK:
+    case PLAN_DISCARD:
+    case PLAN_LISTEN:
+    case PLAN_UNLISTEN:
+    case PLAN_NOTIFY:
+    case PLAN_FAIL:
+    case PLAN_KINDS:
         run_command(s, p);
         break;
     }
@@ -450,7 +466,10 @@ static void ready_message(struct session *s, char type, const char *body, size_t
         s->failed = false;
         put_ready(s);
         break;
-    case 'H': case 'c': case 'd': case 'f': /* Flush: we always flush. Copy leftovers: ignored */
+    case 'H':
+    case 'c':
+    case 'd':
+    case 'f': /* Flush: we always flush. Copy leftovers: ignored */
         break;
     case 'X':
         s->phase = SESSION_CLOSED;
@@ -555,7 +574,8 @@ static void startup_packet(struct session *s, const char *body, size_t len)
 
 static void sasl_message(struct session *s, char type, const char *body, size_t len)
 {
-    size_t mechanism = strnlen(body, len) + 1 + 4; /* SASLInitialResponse: name, length of the rest */
+    size_t mechanism =
+        strnlen(body, len) + 1 + 4; /* SASLInitialResponse: name, length of the rest */
     const char *answer;
 
     if (type != 'p' || (s->phase == SESSION_SASL_FIRST && mechanism >= len)) {
@@ -587,7 +607,8 @@ static void one_message(struct session *s, char type, char *body, size_t len)
     case SESSION_STARTUP:
         startup_packet(s, body, len);
         break;
-    case SESSION_SASL_FIRST: case SESSION_SASL_FINAL:
+    case SESSION_SASL_FIRST:
+    case SESSION_SASL_FINAL:
         sasl_message(s, type, body, len);
         break;
     case SESSION_READY:
@@ -596,7 +617,8 @@ static void one_message(struct session *s, char type, char *body, size_t len)
     case SESSION_COPY_IN:
         copy_message(s, type);
         break;
-    case SESSION_CLOSED: case SESSION_PHASES:
+    case SESSION_CLOSED:
+    case SESSION_PHASES:
         break;
     }
     body[len] = after;

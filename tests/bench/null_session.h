@@ -46,14 +46,14 @@ struct session {
     const struct session_hooks *hooks;
     struct bytes in;
     struct bytes out;
-    uint64_t wake_us;    /* answers are held until then; 0: not delayed */
-    uint64_t big_left;   /* bytes of the running big result; blocked while > 0 */
-    char big_type;       /* 'D' or 'd' */
+    uint64_t wake_us;  /* answers are held until then; 0: not delayed */
+    uint64_t big_left; /* bytes of the running big result; blocked while > 0 */
+    char big_type;     /* 'D' or 'd' */
     enum protocol_kind by;
-    size_t skip;         /* bytes of a CopyData still to come, to be dropped */
-    char status;         /* of ReadyForQuery: I T E */
-    bool failed;         /* extended: everything is skipped up to Sync */
-    bool lax;            /* unknown statements are fine: database name ends in "_lax" */
+    size_t skip; /* bytes of a CopyData still to come, to be dropped */
+    char status; /* of ReadyForQuery: I T E */
+    bool failed; /* extended: everything is skipped up to Sync */
+    bool lax;    /* unknown statements are fine: database name ends in "_lax" */
     struct scram scram;
     struct named_plan *names;
     size_t n_names;

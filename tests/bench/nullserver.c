@@ -27,7 +27,7 @@ struct conn {
     struct session session; /* first: a hook's session is its conn */
     int fd;
     bool want_write;
-    struct conn *next_due;  /* list of delayed ones, soonest first */
+    struct conn *next_due; /* list of delayed ones, soonest first */
 };
 
 /* One thread, one server: the program's only globals. */

@@ -442,6 +442,7 @@ def machine():
 
 def main():
     args = take_arguments()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have us ignore it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     results = Results()
