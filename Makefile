@@ -54,7 +54,7 @@ UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_HELPERS := $(sort $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c)))
 FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 C_FILES := $(sort $(wildcard $(DIRS:%=%/*.[ch]) tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch] \
-                             tests/lint/*.c))
+                             packaging/man/*.c))
 VERSION := $(shell sed -n 's/^\#define PGPOOLD_VERSION "\(.*\)".*/\1/p' daemon/*.h 2>/dev/null | head -n 1)
 ifeq ($(VERSION),)
 VERSION := 0
@@ -130,8 +130,8 @@ endif
 LIB := $(B)/libpgpoold.a
 UNIT_PROGS := $(UNIT_SRCS:tests/unit/%.c=$(B)/tests/unit/%)
 FUZZ_PROGS := $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/tests/fuzz/%)
-DOC_PROG := $(B)/tests/lint/options_doc
-OBJS := $(patsubst %.c,$(B)/%.o,$(SRCS) $(UNIT_SRCS) $(UNIT_HELPERS) $(FUZZ_SRCS) tests/lint/options_doc.c)
+DOC_PROG := $(B)/packaging/man/print_options
+OBJS := $(patsubst %.c,$(B)/%.o,$(SRCS) $(UNIT_SRCS) $(UNIT_HELPERS) $(FUZZ_SRCS) packaging/man/print_options.c)
 MAN_PAGES := $(patsubst packaging/man/%.scd,build/man/%,$(wildcard packaging/man/*.[1-8].scd))
 
 .DELETE_ON_ERROR:
@@ -240,7 +240,7 @@ coverage: ## line coverage of unit and integration tests, per file
 
 # ---------------------------------------------------------------------------------------------------- care
 
-.PHONY: format format-check lint example demo deps tags clean help dist distcheck deb
+.PHONY: format format-check lint docs demo deps tags clean help dist distcheck deb
 
 format: ## lays out the C sources with clang-format
 	@packaging/deps.sh lint
@@ -254,11 +254,11 @@ format-check: ## fails when `make format` would change something
 
 lint: ## clang-tidy, cppcheck, codespell, shellcheck, arrows, doors, banned words, sizes, docs; LINTS='own tidy'
 	@packaging/deps.sh build test lint
-	@$(SUB) build/release/tests/lint/options_doc
+	@$(SUB) build/release/packaging/man/print_options
 	@$(PYTHON) tests/lint/run.py --jobs $(JOBS) --flags '-std=gnu17 $(ALL_CPPFLAGS) $(WARNINGS)' $(LINTS)
 
-example: build/release/tests/lint/options_doc ## writes pgpoold.ini.example from the table of options
-	@$< example > build/example && mv build/example pgpoold.ini.example
+docs: ## writes pgpoold.ini.example and the options in pgpoold.ini(5) anew from the table of options
+	@packaging/man/update.sh
 
 deps: ## installs what is missing to build, test and lint (Debian; root or sudo)
 	@packaging/deps.sh build test lint bench
@@ -285,12 +285,10 @@ help: ## this list
 .PHONY: install uninstall man
 man: $(MAN_PAGES)
 
-# A line @OPTIONS@ in a page stands for what the table of options says.
-build/man/%: packaging/man/%.scd build/release/tests/lint/options_doc
+build/man/%: packaging/man/%.scd
 	@mkdir -p $(@D)
 	$(say) SCDOC $@
-	$(Q)build/release/tests/lint/options_doc man > $@.options
-	$(Q)sed -e '/^@OPTIONS@$$/{r $@.options' -e 'd}' $< | scdoc > $@
+	$(Q)scdoc < $< > $@
 
 SYSTEMD_UNITS = $(wildcard packaging/systemd/*.service packaging/systemd/*.socket)
 SYSTEMD_SYSUSERS = $(wildcard packaging/systemd/*sysusers*.conf)

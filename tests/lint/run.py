@@ -84,17 +84,17 @@ def own(_options):
 
 
 def docs(_options):
-    """pgpoold.ini.example is what the table of options prints."""
-    program = ROOT / "build/release/tests/lint/options_doc"
-    example = ROOT / "pgpoold.ini.example"
-    if not program.exists() or not example.exists():
-        print("pgpoold.ini.example, or the program that prints it, does not exist: make example")
-        return True
-    code, wanted = run([program, "example"])
-    if code == 0 and wanted == example.read_text():
-        return False
-    print("pgpoold.ini.example lags behind config/options.c: run `make example`")
-    return True
+    """pgpoold.ini.example, and the options in pgpoold.ini(5), are what the table of options prints."""
+    program = ROOT / "build/release/packaging/man/print_options"
+    bad = False
+    for name, document in (("example", "pgpoold.ini.example"), ("man", "packaging/man/pgpoold.ini.5.scd")):
+        code, wanted = run([program, name])
+        text = (ROOT / document).read_text()
+        part = re.sub(r"(?s).*; OPTIONS BEGIN[^\n]*\n|; OPTIONS END.*", "", text) if name == "man" else text
+        if code != 0 or wanted != part:
+            print(f"{document} lags behind config/options.c: run `make docs`")
+            bad = True
+    return bad
 
 
 LINTS = {"own": own, "spelling": spelling, "shell": shell, "cppcheck": cppcheck, "tidy": tidy, "docs": docs}
