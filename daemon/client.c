@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: ISC */
+#include "daemon/client.h"
+
+#include "daemon/util/fatal.h"
+#include "daemon/util/log.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TO(state) BIT(CLIENT_##state)
+
+static const struct {
+    const char *name; /* in SHOW CLIENTS */
+    unsigned next;
+    void (*readable)(struct client *c);
+} states[CLIENT_STATES] = {
+    [CLIENT_STARTUP] = {"login", TO(AUTH) | TO(CANCEL) | TO(CLOSED), client_startup_readable},
+    [CLIENT_AUTH] = {"login", TO(LOGIN) | TO(CONSOLE) | TO(CLOSED), client_startup_readable},
+    [CLIENT_LOGIN] = {"waiting", TO(IDLE) | TO(CLOSED), client_relay_readable},
+    [CLIENT_IDLE] = {"idle", TO(WAITING) | TO(ACTIVE) | TO(CLOSED), client_relay_readable},
+    [CLIENT_WAITING] = {"waiting", TO(ACTIVE) | TO(CLOSED), client_relay_readable},
+    [CLIENT_ACTIVE] = {"active", TO(IDLE) | TO(CLOSED), client_relay_readable},
+    [CLIENT_CONSOLE] = {"active", TO(CLOSED), admin_session_readable},
+    [CLIENT_CANCEL] = {"active_cancel_req", TO(CLOSED), client_startup_readable},
+    [CLIENT_CLOSED] = {"closed", 0, NULL},
+};
+
+const char *client_state_name(const struct client *c)
+{
+    return states[c->state].name;
+}
+
+void client_set_state(struct client *c, enum client_state to)
+{
+    fatal_unless((states[c->state].next & BIT(to)) != 0);
+    c->state = (uint8_t)to;
+}
+
+/* --- what it is called --- */
+
+const char *client_addr(const struct client *c, char ret[CLIENT_ADDR_SIZE])
+{
+    char text[INET6_ADDRSTRLEN];
+
+    if (c->is_unix) {
+        (void)snprintf(ret, CLIENT_ADDR_SIZE, "unix");
+    } else if (inet_ntop(c->family, c->addr, text, sizeof(text)) != NULL) {
+        (void)snprintf(ret, CLIENT_ADDR_SIZE, c->family == AF_INET6 ? "[%s]" : "%s", text);
+    } else {
+        (void)snprintf(ret, CLIENT_ADDR_SIZE, "?");
+    }
+    return ret;
+}
+
+static const struct client_login *login_of(const struct client *c)
+{
+    return c->state == CLIENT_STARTUP || c->state == CLIENT_AUTH || c->state == CLIENT_LOGIN ? c->u.login : NULL;
+}
+
+const char *client_database_name(const struct client *c)
+{
+    const struct client_login *l = login_of(c);
+
+    if (c->pool != NULL) {
+        return c->pool->db->name;
+    }
+    if (l != NULL && l->database != NULL) {
+        return l->database;
+    }
+    return c->state == CLIENT_CONSOLE ? "pgbouncer" : "(nodb)";
+}
+
+const char *client_user_name(const struct client *c)
+{
+    const struct client_login *l = login_of(c);
+
+    if (l != NULL && l->user != NULL) {
+        return l->user;
+    }
+    if (c->user != NULL) {
+        return c->user->name;
+    }
+    return c->pool != NULL ? c->pool->user->name : "(nouser)";
+}
+
+void client_log(const struct client *c, enum log_level level, const char *fmt, ...)
+{
+    char text[1024];
+    char addr[CLIENT_ADDR_SIZE];
+    char user[160];
+    char database[160];
+    va_list args;
+
+    if (!log_is_on(level)) {
+        return;
+    }
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, args); /* cut is meant */
+    va_end(args);
+    log_write(level, "C-%p: %s/%s@%s:%u %s", (const void *)c,
+              log_escape(database, sizeof(database), client_database_name(c)),
+              log_escape(user, sizeof(user), client_user_name(c)), client_addr(c, addr), c->port, text);
+}
+
+/* --- life --- */
+
+static void keep_address(struct client *c, const struct sockaddr *addr)
+{
+    c->family = (uint8_t)addr->sa_family;
+    c->is_unix = addr->sa_family == AF_UNIX;
+    if (addr->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)addr;
+
+        memcpy(c->addr, &in->sin_addr, sizeof(in->sin_addr));
+        c->port = ntohs(in->sin_port);
+    } else if (addr->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)addr;
+
+        memcpy(c->addr, &in6->sin6_addr, sizeof(in6->sin6_addr));
+        c->port = ntohs(in6->sin6_port);
+    }
+}
+
+struct client *client_new(struct server *s, struct listener *l, int fd, const struct sockaddr *addr)
+{
+    struct client *c = calloc(1, sizeof(*c));
+
+    if (c == NULL) {
+        (void)close(fd);
+        return NULL;
+    }
+    c->server = s;
+    c->state = CLIENT_STARTUP;
+    c->id = ++s->env->next_id;
+    c->connect_us = clock_now_us();
+    c->request_us = c->connect_us;
+    conn_init(&c->conn, fd, client_on_io);
+    lease_init(&c->lease, &client_lease_ops);
+    keep_address(c, addr);
+    c->u.login = calloc(1, sizeof(*c->u.login));
+    if (c->u.login == NULL) {
+        conn_done(&c->conn, s->loop);
+        free(c);
+        return NULL;
+    }
+    list_add_tail(&s->logins, &c->link);
+    s->n_clients++;
+    client_startup_begin(c, l);
+    return c;
+}
+
+static void free_later(struct loop_deferred *work)
+{
+    struct client_grave *grave = container_of(work, struct client_grave, work);
+
+    free(grave->c);
+    free(grave);
+}
+
+/* Takes it out of every list and count. */
+static void leave(struct client *c)
+{
+    struct server *s = c->server;
+    struct pool *pool = c->pool;
+
+    switch ((enum client_state)c->state) {
+    case CLIENT_STARTUP:
+    case CLIENT_AUTH:
+    case CLIENT_LOGIN:
+    case CLIENT_CANCEL:
+        list_remove(&s->logins, &c->link);
+        break;
+    case CLIENT_CONSOLE:
+        list_remove(&s->consoles, &c->link);
+        break;
+    case CLIENT_IDLE:
+    case CLIENT_WAITING:
+    case CLIENT_ACTIVE:
+        list_remove(&pool->clients, &c->link);
+        s->n_logged_in--;
+        if (pool->clients.n == 0) {
+            pool->empty_since_us = clock_now_us();
+        }
+        break;
+    case CLIENT_CLOSED:
+    case CLIENT_STATES:
+        unreachable();
+    }
+    s->n_clients--;
+    if (c->counted) {
+        c->database->n_clients--;
+        c->user->n_clients--;
+        if (c->database->n_clients == 0) {
+            c->database->unused_since_us = clock_now_us();
+        }
+    }
+    if (c->vpid != 0) {
+        server_give_slot(s, c->vpid);
+    }
+}
+
+static void release_memory(struct client *c)
+{
+    switch ((enum client_state)c->state) {
+    case CLIENT_STARTUP:
+    case CLIENT_AUTH:
+    case CLIENT_LOGIN:
+        c->u.login = client_login_free(c->u.login);
+        break;
+    case CLIENT_CONSOLE:
+        c->u.admin = admin_session_free(c->u.admin);
+        break;
+    case CLIENT_CANCEL:
+        client_cancel_end(c);
+        break;
+    default:
+        break;
+    }
+    c->params = params_unref(c->params);
+    c->startup = params_unref(c->startup);
+    c->changed_from = params_unref(c->changed_from);
+    if (c->in != NULL) {
+        buf_done(c->in);
+        free(c->in);
+        c->in = NULL;
+    }
+    prepared_set_done(&c->prepared);
+    c->probing = prepared_unref(c->probing);
+    c->unnamed = stmt_unref(c->unnamed);
+    free(c->long_key);
+    c->long_key = NULL;
+}
+
+/* Bytes of the peer that were never read would turn our last words into a reset: read them off, a bounded amount. */
+static void drain_socket(struct client *c)
+{
+    uint8_t bin[4096];
+
+    for (int i = 0; i < 16; i++) {
+        if (recv(conn_fd(&c->conn), bin, sizeof(bin), MSG_DONTWAIT) <= 0) {
+            return;
+        }
+    }
+}
+
+static void close_now(struct client *c, const char *reason)
+{
+    struct server *s = c->server;
+    struct client_grave *grave = malloc(sizeof(*grave));
+    unsigned long long age_s = (clock_now_us() - c->connect_us) / USEC_PER_SEC;
+
+    if (s->config->settings.log_disconnections && c->state != CLIENT_CANCEL) {
+        char text[512];
+
+        client_log(c, LOG_LOG_LEVEL, "closing because: %s (age=%llus)", log_escape(text, sizeof(text), reason), age_s);
+    }
+    lease_abandon(&c->lease);
+    leave(c);
+    drain_socket(c);
+    conn_done(&c->conn, s->loop);
+    release_memory(c);
+    c->state = CLIENT_CLOSED;
+    if (grave != NULL) {
+        *grave = (struct client_grave){.c = c};
+        loop_defer(s->loop, &grave->work, free_later);
+    } /* else it is lost: a leak of some hundred bytes is better than a use after free */
+    server_changed(s);
+}
+
+void client_close_quiet(struct client *c, const char *reason)
+{
+    if (c->state != CLIENT_CLOSED) {
+        close_now(c, reason);
+    }
+}
+
+void client_close(struct client *c, const struct pg_error *e)
+{
+    struct buf msg = BUF_INIT(8192);
+
+    if (c->state == CLIENT_CLOSED) {
+        return;
+    }
+    if (c->server->config->settings.log_pooler_errors) {
+        char text[512];
+        static struct log_rate rate;
+
+        if (log_rate_ok(&rate, 200)) {
+            client_log(c, LOG_WARNING_LEVEL, "pooler error: %s", log_escape(text, sizeof(text), e->message));
+        }
+    }
+    error_msg_put_text(&msg, 'E', "FATAL", e->sqlstate, e->message, e->detail, e->hint);
+    if (buf_ok(&msg)) {
+        /* Not possible: the client sees the end of the connection all the same. */
+        (void)!conn_send(&c->conn, c->server->loop, msg.data, msg.len);
+    }
+    buf_done(&msg);
+    close_now(c, e->message);
+}
+
+void client_close_text(struct client *c, const char *sqlstate, const char *fmt, ...)
+{
+    struct pg_error e;
+    char text[ERROR_TEXT_MAX_BYTES];
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, args); /* cut is meant */
+    va_end(args);
+    pg_error_set(&e, sqlstate, "%s", text);
+    client_close(c, &e);
+}
+
+/* --- use --- */
+
+void client_send(struct client *c, const void *data, size_t len)
+{
+    if (c->state != CLIENT_CLOSED && !conn_send(&c->conn, c->server->loop, data, len)) {
+        client_close_quiet(c, "out of memory");
+    }
+}
+
+void client_send_buf(struct client *c, struct buf *b)
+{
+    if (!buf_ok(b)) {
+        client_close_quiet(c, "out of memory");
+    } else {
+        client_send(c, b->data, b->len);
+    }
+    buf_done(b);
+}
+
+void client_on_io(struct loop_io *io, unsigned events)
+{
+    struct client *c = container_of(container_of(io, struct conn, io), struct client, conn);
+
+    if ((events & LOOP_WRITE) != 0) {
+        conn_on_writable(&c->conn, c->server->loop);
+        client_relay_writable(c);
+    }
+    if ((events & LOOP_READ) != 0 && c->state != CLIENT_CLOSED) {
+        states[c->state].readable(c);
+    }
+}

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: ISC */
+/* Prepared statements while a client changes servers between transactions.
+ *
+ * Named ones: the server knows them under names of ours (pool/stmt.h). A client's Parse is always really sent, under a
+ * new name, so errors and fresh plans are PostgreSQL's own; a Describe of ours behind it tells the statement's version.
+ * A Bind or Describe is rewritten to the name that this server connection has for the same text and version. When it has
+ * none the statement is prepared there first, and the client waits for that one round trip: if the result turns out to
+ * have another shape than the client was told, it gets the error that it would get on a connection of its own.
+ *
+ * The unnamed one: its text is kept with the client and is parsed again where somebody else's has taken the place.
+ *
+ * In session mode, and with max_prepared_statements = 0, messages are only counted. PG15 protocol, "Extended Query". */
+#include "daemon/client_relay.h"
+
+#include "daemon/util/log.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+/* The text of an unnamed statement is kept up to this length; a longer one works in the transaction it was parsed in. */
+#define UNNAMED_KEEP_BYTES ((uint32_t)64 * 1024)
+
+static bool tracks(const struct client *c)
+{
+    return c->pool->limits.mode != POOL_SESSION && c->pool->limits.max_prepared > 0;
+}
+
+/* Finds the NUL that ends the string at @m + @from. 0: it is not there yet. Else where the next field begins. */
+static size_t after_string(const uint8_t *m, size_t len, size_t from)
+{
+    const uint8_t *nul = from < len ? memchr(m + from, 0, len - from) : NULL;
+
+    return nul == NULL ? 0 : (size_t)(nul - m) + 1;
+}
+
+/* More bytes are needed, but no message needs more than this to show its names. */
+static size_t wait_for_more(struct client *c, size_t len, const struct frame *f)
+{
+    if (len >= f->total || len >= MSG_GATHER_MAX_BYTES) {
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "malformed %s message", msg_from_client[f->type].name);
+    }
+    return 0;
+}
+
+/* --- messages of ours --- */
+
+static void put_header(struct relay *r, uint8_t type, size_t body_len)
+{
+    uint8_t header[FRAME_HEADER_BYTES] = {type};
+
+    wire_store_u32(header + 1, num_u32(body_len + 4));
+    outvec_copy(&r->out, header, sizeof(header));
+}
+
+static void put_named(struct relay *r, uint8_t type, const char *name)
+{
+    size_t len = strlen(name) + 1;
+
+    put_header(r, type, 1 + len);
+    outvec_copy(&r->out, "S", 1);
+    outvec_copy(&r->out, name, len);
+}
+
+void relay_put_close(struct relay *r, const char *server_name)
+{
+    if (relay_note_statement(r, INFLIGHT_CLOSE, INFLIGHT_INJECTED, NULL, 0)) {
+        put_named(r, 'C', server_name);
+    }
+}
+
+static void put_parse(struct relay *r, const char *name, const struct stmt *stmt)
+{
+    size_t len = strlen(name) + 1;
+
+    put_header(r, 'P', len + stmt->body_len);
+    outvec_copy(&r->out, name, len);
+    outvec_copy(&r->out, stmt->body, stmt->body_len);
+    r->c->pool->db->stats.server_parse_count++;
+}
+
+/* Fails on the server, where the client's own message would: see INFLIGHT_DOOMED. */
+static void put_doom(struct relay *r, enum inflight_kind kind, struct prepared *p)
+{
+    static const char body[] = "\0" STMT_SERVER_NAME_PREFIX "none\0\0\0\0\0\0"; /* portal, statement, three counts */
+
+    if (relay_note_statement(r, kind, INFLIGHT_DOOMED, p, 0)) {
+        put_header(r, 'B', sizeof(body) - 1 + 1);
+        outvec_copy(&r->out, body, sizeof(body) - 1 + 1);
+    }
+}
+
+/* --- the unnamed statement --- */
+
+static void set_unnamed(struct relay *r, const uint8_t *body, size_t len)
+{
+    struct client *c = r->c;
+    struct backend *b = r->b;
+
+    c->unnamed = stmt_unref(c->unnamed);
+    b->unnamed = stmt_unref(b->unnamed);
+    b->unnamed_of = c->id;
+    if (body == NULL) {
+        return;
+    }
+    c->unnamed = stmt_intern(c->server->env->stmts, body, len);
+    if (c->unnamed != NULL) { /* else it works until the end of this transaction */
+        b->unnamed = stmt_ref(c->unnamed);
+    }
+}
+
+/* Before a message that uses the unnamed statement: the one on the server must be this client's. */
+static void ensure_unnamed(struct relay *r)
+{
+    struct client *c = r->c;
+    struct backend *b = r->b;
+
+    if (inflight_is_skipping(&b->inflight) || (b->unnamed_of == c->id && b->unnamed == c->unnamed)) {
+        return;
+    }
+    if (c->unnamed == NULL) {
+        if (b->unnamed_of == 0) {
+            return; /* there is none: the server will say so */
+        }
+        b->unnamed = stmt_unref(b->unnamed); /* a stranger's */
+        b->unnamed_of = 0;
+        relay_put_close(r, "");
+        return;
+    }
+    if (relay_note_statement(r, INFLIGHT_PARSE, INFLIGHT_INJECTED, NULL, 0)) {
+        put_parse(r, "", c->unnamed);
+        (void)stmt_unref(b->unnamed);
+        b->unnamed = stmt_ref(c->unnamed);
+        b->unnamed_of = c->id;
+    }
+}
+
+/* --- named statements --- */
+
+enum found {
+    FOUND,      /* *ret_name is what the server connection calls it */
+    FOUND_NOT,  /* not a statement of the client's: the server shall say so */
+    FOUND_LATER, /* the client is on hold until it is prepared */
+    FOUND_STALE, /* its result has changed */
+};
+
+/* Prepares @p on the server connection ahead of the client's own message and waits. */
+static void prepare_here(struct relay *r, struct prepared *p)
+{
+    static const uint8_t flush[FRAME_HEADER_BYTES] = {'H', 0, 0, 0, 4};
+    char name[STMT_SERVER_NAME_MAX_BYTES];
+    uint32_t id = stmt_cache_new_id(&r->b->stmts);
+
+    stmt_server_name(name, id);
+    if (!relay_note_statement(r, INFLIGHT_PARSE, INFLIGHT_INJECTED, p, id) ||
+        !relay_note_statement(r, INFLIGHT_DESCRIBE_STATEMENT, INFLIGHT_INJECTED, p, id)) {
+        return;
+    }
+    put_parse(r, name, p->stmt);
+    put_named(r, 'D', name);
+    outvec_copy(&r->out, flush, sizeof(flush));
+    r->c->probing = prepared_ref(p);
+    relay_hold(r, HOLD_STATEMENT);
+}
+
+static enum found find_statement(struct relay *r, const char *client_name, char ret_name[STMT_SERVER_NAME_MAX_BYTES],
+                                 struct prepared **ret_p)
+{
+    struct client *c = r->c;
+    struct prepared *p = prepared_set_find(&c->prepared, client_name);
+    bool was_probed = p != NULL && c->probing == p;
+    uint32_t id;
+
+    c->probing = prepared_unref(c->probing);
+    if (p == NULL || inflight_is_skipping(&r->b->inflight)) {
+        return FOUND_NOT;
+    }
+    *ret_p = p;
+    id = p->server_id != 0 ? p->server_id : stmt_cache_use(&r->b->stmts, p->stmt, p->version);
+    if (id != 0) {
+        stmt_server_name(ret_name, id);
+        return FOUND;
+    }
+    if (was_probed) {
+        return FOUND_STALE;
+    }
+    prepare_here(r, p);
+    return FOUND_LATER;
+}
+
+static size_t parse_named(struct relay *r, const uint8_t *m, size_t len, const struct frame *f, size_t body_at)
+{
+    static const char unsupported[] = "prepared statement is too long for a transaction pool";
+    struct client *c = r->c;
+    const char *client_name = (const char *)m + FRAME_HEADER_BYTES;
+    char name[STMT_SERVER_NAME_MAX_BYTES];
+    struct stmt *stmt;
+    struct prepared *p;
+    uint32_t id;
+
+    if (f->total > MSG_GATHER_MAX_BYTES) {
+        client_close_text(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED, "%s", unsupported);
+        return 0;
+    }
+    if (len < f->total) {
+        return wait_for_more(c, len, f);
+    }
+    p = prepared_set_find(&c->prepared, client_name);
+    if (p != NULL && !inflight_is_skipping(&r->b->inflight)) {
+        put_doom(r, INFLIGHT_PARSE, p);
+        return r->is_open ? f->total : 0;
+    }
+    stmt = stmt_intern(c->server->env->stmts, m + body_at, f->total - body_at);
+    p = stmt != NULL ? prepared_new(client_name, stmt) : NULL;
+    (void)stmt_unref(stmt); /* @p has its own */
+    if (p == NULL || (!inflight_is_skipping(&r->b->inflight) && !prepared_set_add(&c->prepared, p))) {
+        (void)prepared_unref(p);
+        client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        return 0;
+    }
+    id = stmt_cache_new_id(&r->b->stmts);
+    p->server_id = id;
+    stmt_server_name(name, id);
+    if (relay_note_statement(r, INFLIGHT_PARSE, INFLIGHT_OF_CLIENT, p, id) &&
+        relay_note_statement(r, INFLIGHT_DESCRIBE_STATEMENT, INFLIGHT_INJECTED, p, id)) {
+        put_header(r, 'P', strlen(name) + 1 + f->total - body_at);
+        outvec_copy(&r->out, name, strlen(name) + 1);
+        outvec_add(&r->out, m + body_at, f->total - body_at);
+        put_named(r, 'D', name);
+        c->pool->db->stats.server_parse_count++;
+    }
+    (void)prepared_unref(p);
+    return r->is_open ? f->total : 0;
+}
+
+size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    struct client *c = r->c;
+    size_t body_at = after_string(m, len, FRAME_HEADER_BYTES);
+
+    if (body_at == 0) {
+        return wait_for_more(c, len, f);
+    }
+    if (c->prepared.n >= CLIENT_MAX_STATEMENTS) {
+        client_close_text(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED, "more than %u prepared statements", CLIENT_MAX_STATEMENTS);
+        return 0;
+    }
+    if (tracks(c) && body_at > FRAME_HEADER_BYTES + 1) {
+        size_t taken = parse_named(r, m, len, f, body_at);
+
+        c->pool->db->stats.client_parse_count += taken > 0;
+        return taken;
+    }
+    if (tracks(c) && f->total <= UNNAMED_KEEP_BYTES) {
+        if (len < f->total) {
+            return wait_for_more(c, len, f);
+        }
+        if (!inflight_is_skipping(&r->b->inflight)) {
+            set_unnamed(r, m + body_at, f->total - body_at);
+        }
+    } else if (c->pool->limits.mode != POOL_SESSION && body_at == FRAME_HEADER_BYTES + 1) {
+        set_unnamed(r, NULL, 0);
+    }
+    c->pool->db->stats.client_parse_count++;
+    c->pool->db->stats.server_parse_count++;
+    return relay_note(r, INFLIGHT_PARSE) ? relay_pass_on(r, m, len, f) : 0;
+}
+
+/* --- Bind --- */
+
+size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    struct client *c = r->c;
+    size_t name_at = after_string(m, len, FRAME_HEADER_BYTES);
+    size_t rest_at = name_at == 0 ? 0 : after_string(m, len, name_at);
+    char name[STMT_SERVER_NAME_MAX_BYTES];
+    struct prepared *p = NULL;
+    struct frame rest;
+    size_t taken;
+
+    if (rest_at == 0 || rest_at > f->total) {
+        return wait_for_more(c, len, f);
+    }
+    if (c->pool->limits.mode == POOL_SESSION) {
+        c->pool->db->stats.bind_count++;
+        return relay_note(r, INFLIGHT_BIND) ? relay_pass_on(r, m, len, f) : 0;
+    }
+    if (rest_at == name_at + 1) {
+        ensure_unnamed(r);
+    } else if (tracks(c)) {
+        switch (find_statement(r, (const char *)m + name_at, name, &p)) {
+        case FOUND_LATER:
+            return 0;
+        case FOUND_STALE:
+            put_doom(r, INFLIGHT_BIND, p);
+            c->body_left = num_u32(f->total - MIN(len, (size_t)f->total));
+            c->body_discarded = true;
+            return MIN(len, (size_t)f->total);
+        case FOUND_NOT:
+            p = NULL;
+            break;
+        case FOUND:
+            break;
+        }
+    }
+    c->pool->db->stats.bind_count++;
+    if (!relay_note(r, INFLIGHT_BIND)) {
+        return 0;
+    }
+    if (p == NULL) {
+        return relay_pass_on(r, m, len, f);
+    }
+    put_header(r, 'B', name_at - FRAME_HEADER_BYTES + strlen(name) + 1 + f->total - rest_at);
+    outvec_copy(&r->out, m + FRAME_HEADER_BYTES, name_at - FRAME_HEADER_BYTES);
+    outvec_copy(&r->out, name, strlen(name) + 1);
+    rest = (struct frame){.type = f->type, .total = num_u32(f->total - rest_at)};
+    taken = relay_pass_on(r, m + rest_at, len - rest_at, &rest);
+    return rest_at + taken;
+}
+
+/* --- Describe --- */
+
+static size_t describe_portal(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    return relay_note(r, INFLIGHT_DESCRIBE_PORTAL) ? relay_pass_on(r, m, len, f) : 0;
+}
+
+size_t extended_describe(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    struct client *c = r->c;
+    char name[STMT_SERVER_NAME_MAX_BYTES];
+    struct prepared *p = NULL;
+
+    if (len < f->total || m[f->total - 1] != '\0') {
+        return wait_for_more(c, len, f);
+    }
+    if (m[FRAME_HEADER_BYTES] == 'P') {
+        return describe_portal(r, m, len, f);
+    }
+    if (c->pool->limits.mode != POOL_SESSION && f->total == FRAME_HEADER_BYTES + 2) {
+        ensure_unnamed(r);
+    } else if (tracks(c)) {
+        switch (find_statement(r, (const char *)m + FRAME_HEADER_BYTES + 1, name, &p)) {
+        case FOUND_LATER:
+            return 0;
+        case FOUND_STALE:
+            put_doom(r, INFLIGHT_DESCRIBE_STATEMENT, p);
+            return f->total;
+        case FOUND_NOT:
+            break;
+        case FOUND:
+            if (relay_note(r, INFLIGHT_DESCRIBE_STATEMENT)) {
+                put_named(r, 'D', name);
+            }
+            return r->is_open ? f->total : 0;
+        }
+    }
+    return relay_note(r, INFLIGHT_DESCRIBE_STATEMENT) ? relay_pass_on(r, m, len, f) : 0;
+}
+
+/* --- Close --- */
+
+static const uint8_t close_complete[FRAME_HEADER_BYTES] = {'3', 0, 0, 0, 4};
+
+/* Forgets the client's statement. Its copies on servers stay: others may use them. */
+static struct prepared *forget(struct client *c, const char *name)
+{
+    struct prepared *p;
+
+    if (*name == '\0') {
+        c->unnamed = stmt_unref(c->unnamed);
+        return NULL;
+    }
+    p = prepared_set_find(&c->prepared, name);
+    if (p != NULL) {
+        p = prepared_ref(p);
+        prepared_set_remove(&c->prepared, p);
+    }
+    return p;
+}
+
+static bool is_own_close(const struct client *c, const uint8_t *m)
+{
+    return tracks(c) && m[FRAME_HEADER_BYTES] == 'S';
+}
+
+size_t extended_close(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    struct client *c = r->c;
+    struct prepared *p;
+
+    if (len < f->total || m[f->total - 1] != '\0') {
+        return wait_for_more(c, len, f);
+    }
+    if (!is_own_close(c, m)) {
+        return relay_note(r, INFLIGHT_CLOSE) ? relay_pass_on(r, m, len, f) : 0;
+    }
+    if (inflight_is_skipping(&r->b->inflight)) {
+        return f->total; /* the server would skip it */
+    }
+    p = forget(c, (const char *)m + FRAME_HEADER_BYTES + 1);
+    if (inflight_is_empty(&r->b->inflight)) {
+        client_send(c, close_complete, sizeof(close_complete));
+    } else {
+        (void)!relay_note_statement(r, INFLIGHT_CLOSE, INFLIGHT_ANSWERED, p, 0); /* is_open tells */
+    }
+    (void)prepared_unref(p);
+    return f->total;
+}
+
+size_t extended_close_alone(struct client *c, const uint8_t *m, size_t len, const struct frame *f)
+{
+    if (len < f->total) {
+        return 0;
+    }
+    if (!is_own_close(c, m) || m[f->total - 1] != '\0') {
+        return 0;
+    }
+    (void)prepared_unref(forget(c, (const char *)m + FRAME_HEADER_BYTES + 1));
+    client_send(c, close_complete, sizeof(close_complete));
+    return f->total;
+}
+
+/* --- SQL that means a prepared statement of the protocol --- */
+
+static const char *skip_blanks(const char *p)
+{
+    while (isspace((unsigned char)*p)) {
+        p++;
+    }
+    return p;
+}
+
+static const char *skip_word(const char *p, const char *word)
+{
+    size_t len = strlen(word);
+
+    if (strncasecmp(p, word, len) != 0 || isalnum((unsigned char)p[len]) || p[len] == '_') {
+        return NULL;
+    }
+    return skip_blanks(p + len);
+}
+
+/* Takes an identifier as PostgreSQL would read it. NULL: there is none, or it does not fit. */
+static const char *take_identifier(const char *p, char *name, size_t size)
+{
+    size_t n = 0;
+
+    if (*p == '"') {
+        for (p++; *p != '\0' && (*p != '"' || p[1] == '"'); p++) {
+            p += *p == '"';
+            if (n + 1 >= size) {
+                return NULL;
+            }
+            name[n++] = *p;
+        }
+        if (*p != '"') {
+            return NULL;
+        }
+        p++;
+    } else {
+        for (; isalnum((unsigned char)*p) || *p == '_' || *p == '$' || (unsigned char)*p >= 0x80; p++) {
+            if (n + 1 >= size) {
+                return NULL;
+            }
+            name[n++] = (char)tolower((unsigned char)*p);
+        }
+    }
+    name[n] = '\0';
+    return n == 0 ? NULL : skip_blanks(p);
+}
+
+/* DEALLOCATE of a statement that was prepared by protocol: drivers do that. The server knows it under another name, if
+ * at all, so we do what it would have done. */
+size_t extended_query(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    struct client *c = r->c;
+    const char *p = (const char *)m + FRAME_HEADER_BYTES;
+    char name[256];
+    struct prepared *known;
+    struct buf msg = BUF_INIT(256);
+    size_t start;
+
+    if (len < f->total || m[f->total - 1] != '\0' || c->prepared.n == 0 || !inflight_is_empty(&r->b->inflight) ||
+        r->b->tx_status == 'E') {
+        return 0;
+    }
+    p = skip_word(skip_blanks(p), "deallocate");
+    if (p == NULL) {
+        return 0;
+    }
+    if (skip_word(p, "prepare") != NULL) {
+        p = skip_word(p, "prepare");
+    }
+    p = take_identifier(p, name, sizeof(name));
+    if (p == NULL || (*p != '\0' && (*p != ';' || *skip_blanks(p + 1) != '\0'))) {
+        return 0;
+    }
+    known = prepared_set_find(&c->prepared, name);
+    if (known == NULL) {
+        return 0;
+    }
+    prepared_set_remove(&c->prepared, known);
+    start = wire_begin(&msg, 'C');
+    wire_put_cstr(&msg, "DEALLOCATE");
+    wire_end(&msg, start);
+    startup_put_ready(&msg, r->b->tx_status);
+    client_send_buf(c, &msg);
+    c->pool->db->stats.query_count++;
+    r->answered = true;
+    return f->total;
+}
+
+bool extended_is_multi(const uint8_t *m, size_t len)
+{
+    const uint8_t *semicolon = memchr(m + FRAME_HEADER_BYTES, ';', len - FRAME_HEADER_BYTES);
+
+    if (semicolon == NULL) {
+        return false;
+    }
+    for (const uint8_t *p = semicolon + 1; p < m + len; p++) {
+        if (*p != '\0' && !isspace(*p) && *p != ';') {
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: ISC */
+/* What a client's pool and server connection tell it: that it is its turn, that its query is over, that a parameter has
+ * changed, that the server is gone. */
+#include "daemon/client_relay.h"
+
+#include "daemon/util/fatal.h"
+#include "daemon/util/log.h"
+
+#include <string.h>
+
+static struct client *of(struct lease *l)
+{
+    return container_of(l, struct client, lease);
+}
+
+static void end_hold(struct client *c)
+{
+    c->hold = HOLD_NONE;
+    relay_go_on(c);
+}
+
+static void on_granted(struct lease *l)
+{
+    struct client *c = of(l);
+
+    client_set_state(c, CLIENT_ACTIVE);
+    end_hold(c);
+    /* What it had sent may have needed no server after all. */
+    if (c->state == CLIENT_ACTIVE && c->hold == HOLD_NONE && backend_is_quiet(l->backend) && c->body_left == 0) {
+        client_give_back(c);
+    }
+}
+
+static void on_failed(struct lease *l, const struct pg_error *e)
+{
+    client_close(of(l), e);
+}
+
+static void on_waiting(struct lease *l)
+{
+    struct buf msg = BUF_INIT(1024);
+
+    error_msg_put_text(&msg, 'N', "NOTICE", "00000",
+                       "No server connection available in postgres backend, client being queued", NULL, NULL);
+    client_send_buf(of(l), &msg);
+}
+
+static void on_lost(struct lease *l, const struct pg_error *e, bool told)
+{
+    struct client *c = of(l);
+
+    if (told) {
+        client_close_quiet(c, e->message);
+    } else {
+        client_close(c, e);
+    }
+}
+
+static struct conn *on_sink(struct lease *l)
+{
+    return &of(l)->conn;
+}
+
+/* --- the end of a query --- */
+
+/* Gives the server connection back when the pool's mode says so. */
+void client_give_back(struct client *c)
+{
+    if (c->pool->limits.mode == POOL_SESSION) {
+        return;
+    }
+    client_set_state(c, CLIENT_IDLE);
+    if (c->pool->limits.client_idle_timeout_us > 0) { /* the list is by idleness then */
+        list_remove(&c->pool->clients, &c->link);
+        list_add_tail(&c->pool->clients, &c->link);
+    }
+    lease_release(&c->lease);
+    if (c->close_after) {
+        client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN, "pooler is shutting down");
+    }
+}
+
+static void after_ready(struct client *c, uint8_t status)
+{
+    if (c->hold == HOLD_FULL) {
+        end_hold(c);
+    }
+    if (c->state != CLIENT_ACTIVE || c->lease.state != LEASE_HELD) {
+        return;
+    }
+    if (status == 'I' && backend_is_quiet(c->lease.backend) && c->body_left == 0 && c->hold == HOLD_NONE) {
+        client_give_back(c);
+    }
+}
+
+static void on_ready(struct lease *l, uint8_t status)
+{
+    after_ready(of(l), status);
+}
+
+/* RESET and DISCARD ALL go back to what the client asked for at its start, not to the server connection's own default.
+ * Only what this query changed is put back. NULL: nothing to do. */
+static struct params *startup_again(struct client *c)
+{
+    struct params_table *table = c->server->env->params;
+    struct params *want = params_ref(c->params);
+
+    for (unsigned i = 0; i < c->startup->n; i++) {
+        const char *name = c->startup->entries[i].name;
+        const char *now = params_get(c->params, name);
+        const char *before = params_get(c->changed_from, name);
+        bool changed = now != NULL && before != NULL && strcmp(now, before) != 0;
+
+        if (changed && strcmp(now, c->startup->entries[i].value) != 0) {
+            struct params *next = params_with(table, want, name, c->startup->entries[i].value);
+
+            (void)params_unref(want);
+            want = next;
+            if (want == NULL) {
+                return NULL;
+            }
+        }
+    }
+    return want;
+}
+
+/* What the server connection has of its own reports: the rest may have been reset without a word. */
+static struct params *reported_only(struct client *c, const struct params *p)
+{
+    struct param entries[PARAMS_MAX];
+    unsigned n = 0;
+
+    for (unsigned i = 0; p != NULL && i < p->n; i++) {
+        if (pool_env_is_tracked(c->server->env, p->entries[i].name)) {
+            entries[n++] = p->entries[i];
+        }
+    }
+    return params_intern(c->server->env->params, entries, n);
+}
+
+static bool go_back_to_startup(struct client *c)
+{
+    struct backend *b = c->lease.backend;
+    struct params *known = reported_only(c, b->params);
+    struct params *want = c->changed_from != NULL ? startup_again(c) : params_ref(c->params);
+    struct outvec out;
+    bool injected = false;
+
+    if (known != NULL && want != NULL && known != want) {
+        (void)params_unref(b->params);
+        b->params = params_ref(known);
+        outvec_init(&out, &b->conn, c->server->loop);
+        if (backend_inject_params(b, &out, want) && !outvec_is_empty(&out)) {
+            injected = backend_flush(b, &out);
+        }
+    }
+    (void)params_unref(known);
+    (void)params_unref(want);
+    return injected;
+}
+
+static enum lease_ready on_before_ready(struct lease *l, uint8_t status)
+{
+    struct client *c = of(l);
+    bool reapply = c->reapply && status != 'E' && inflight_is_empty(&l->backend->inflight);
+
+    c->reapply = false;
+    if (c->pool->limits.mode == POOL_STATEMENT && status != 'I') {
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "transaction blocks not allowed in statement pooling mode");
+        return LEASE_READY_HOLD;
+    }
+    if (UNLIKELY(reapply) && go_back_to_startup(c)) {
+        c->hold = HOLD_READY;
+        c->held_status = status;
+    }
+    c->changed_from = params_unref(c->changed_from);
+    return c->hold == HOLD_READY || c->state == CLIENT_CLOSED ? LEASE_READY_HOLD : LEASE_READY_FORWARD;
+}
+
+static void on_resumed(struct lease *l)
+{
+    struct client *c = of(l);
+
+    switch ((enum client_hold)c->hold) {
+    case HOLD_READY: {
+        struct buf msg = BUF_INIT(16);
+
+        if (!inflight_is_empty(&l->backend->inflight)) {
+            return;
+        }
+        c->hold = HOLD_NONE;
+        startup_put_ready(&msg, c->held_status);
+        client_send_buf(c, &msg);
+        if (c->state != CLIENT_CLOSED) {
+            relay_go_on(c);
+            after_ready(c, c->held_status);
+        }
+        return;
+    }
+    case HOLD_STATEMENT:
+    case HOLD_FULL:
+        if (!inflight_is_full(&l->backend->inflight) && conn_queued(&l->backend->conn) < CONN_HIGH_BYTES) {
+            end_hold(c);
+        }
+        return;
+    case HOLD_NONE:
+    case HOLD_LEASE:
+        return;
+    }
+}
+
+/* --- changes --- */
+
+static bool on_parameter(struct lease *l, const char *name, const char *value)
+{
+    struct client *c = of(l);
+    const char *old = params_get(c->params, name);
+    struct params *changed;
+
+    if (old != NULL && strcmp(old, value) == 0) {
+        return false;
+    }
+    changed = params_with(c->server->env->params, c->params, name, value);
+    if (changed == NULL) {
+        return true; /* it is told; its next server connection may not be */
+    }
+    if (c->changed_from == NULL) {
+        c->changed_from = c->params;
+    } else {
+        (void)params_unref(c->params);
+    }
+    c->params = changed;
+    return true;
+}
+
+static void on_session_command(struct lease *l, const char *tag)
+{
+    struct client *c = of(l);
+
+    if (c->pool->limits.mode == POOL_SESSION && strcmp(tag, "RESET") != 0 && strcmp(tag, "DISCARD ALL") != 0) {
+        return;
+    }
+    if (strcmp(tag, "RESET") == 0 || strcmp(tag, "DISCARD ALL") == 0) {
+        c->reapply = true;
+    }
+    if (strcmp(tag, "DISCARD ALL") == 0 || strcmp(tag, "DEALLOCATE ALL") == 0) {
+        prepared_set_clear(&c->prepared);
+        c->unnamed = stmt_unref(c->unnamed);
+    }
+}
+
+static void on_voided(struct lease *l, const struct inflight_entry *e)
+{
+    struct client *c = of(l);
+    struct backend *b = l->backend;
+
+    if (e->kind == INFLIGHT_PARSE && e->prepared == NULL) {
+        if (b->unnamed_of == c->id) {
+            b->unnamed = stmt_unref(b->unnamed);
+            b->unnamed_of = 0;
+            c->unnamed = stmt_unref(c->unnamed);
+        }
+    } else if (e->kind == INFLIGHT_PARSE && e->origin == INFLIGHT_OF_CLIENT) {
+        prepared_set_remove(&c->prepared, e->prepared);
+    } else if (e->kind == INFLIGHT_PARSE && e->origin == INFLIGHT_INJECTED && e->prepared->server_id == e->server_id) {
+        e->prepared->server_id = 0;
+    } else if (e->kind == INFLIGHT_CLOSE && e->origin == INFLIGHT_ANSWERED && e->prepared != NULL &&
+               prepared_set_find(&c->prepared, e->prepared->name) == NULL) {
+        if (!prepared_set_add(&c->prepared, e->prepared)) {
+            client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        }
+    }
+}
+
+static void on_expired(struct lease *l, const struct pg_error *e)
+{
+    client_close(of(l), e);
+}
+
+const struct lease_ops client_lease_ops = {
+    .granted = on_granted,
+    .failed = on_failed,
+    .waiting = on_waiting,
+    .expired = on_expired,
+    .lost = on_lost,
+    .sink = on_sink,
+    .ready = on_ready,
+    .before_ready = on_before_ready,
+    .parameter = on_parameter,
+    .session_command = on_session_command,
+    .voided = on_voided,
+    .resumed = on_resumed,
+};

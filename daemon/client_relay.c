@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: ISC */
+/* From a client to the server connection it has, or gets for this. What comes off the socket is looked at where it lies:
+ * runs of messages leave from there in one system call. A client without a server connection asks its pool for one when
+ * the first message comes that needs one; until it has it, its bytes wait here.
+ *
+ * The way back is pool/backend_read.c, which calls client_lease_ops (client_lease.c). Single messages of the extended
+ * protocol are client_extended.c's. */
+#include "daemon/client_relay.h"
+
+#include "daemon/util/fatal.h"
+#include "daemon/util/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* While on hold this much is taken from the client, then it is not read any more until the hold is over. */
+#define HOLD_MAX_BYTES ((size_t)64 * 1024)
+/* A message up to this long is waited for before a server connection is asked for: nobody keeps one by sending slowly. */
+#define PATIENT_BYTES ((uint32_t)32 * 1024)
+
+/* --- going to the server --- */
+
+static void close_forgotten_statements(struct relay *r)
+{
+    struct backend *b = r->b;
+    struct buf ids = b->to_close;
+
+    b->to_close = BUF_INIT(b->to_close.max);
+    for (size_t at = 0; at < ids.len && r->is_open; at += sizeof(uint32_t)) {
+        uint32_t id;
+        char name[STMT_SERVER_NAME_MAX_BYTES];
+
+        memcpy(&id, ids.data + at, sizeof(id));
+        stmt_server_name(name, id);
+        relay_put_close(r, name);
+    }
+    buf_done(&ids);
+}
+
+/* The client has its server connection: from now on @r goes there. */
+static bool attach(struct relay *r)
+{
+    struct client *c = r->c;
+    struct backend *b = c->lease.backend;
+
+    r->b = b;
+    r->is_open = true;
+    outvec_init(&r->out, &b->conn, c->server->loop);
+    if (inflight_is_empty(&b->inflight)) {
+        if (b->to_close.len > 0) {
+            close_forgotten_statements(r);
+        }
+        if (r->is_open && b->tx_status == 'I') {
+            r->is_open = backend_inject_params(b, &r->out, c->params);
+        }
+    }
+    return r->is_open;
+}
+
+bool relay_flush(struct relay *r)
+{
+    if (r->is_open && !outvec_is_empty(&r->out)) {
+        r->is_open = backend_flush(r->b, &r->out);
+    }
+    return r->is_open;
+}
+
+bool relay_note(struct relay *r, enum inflight_kind kind)
+{
+    return relay_note_statement(r, kind, INFLIGHT_OF_CLIENT, NULL, 0);
+}
+
+bool relay_note_statement(struct relay *r, enum inflight_kind kind, enum inflight_origin origin,
+                          struct prepared *prepared, uint32_t server_id)
+{
+    r->is_open = r->is_open && backend_note(r->b, kind, origin, prepared, server_id);
+    return r->is_open;
+}
+
+void relay_hold(struct relay *r, enum client_hold why)
+{
+    r->c->hold = (uint8_t)why;
+}
+
+/* Sends a run of whole messages, or the beginning of one whose rest follows. */
+static size_t pass_on(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    size_t take = MIN(len, (size_t)f->total);
+
+    outvec_add(&r->out, m, take);
+    r->c->body_left = num_u32(f->total - take);
+    r->c->body_discarded = false;
+    return take;
+}
+
+size_t relay_pass_on(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    return pass_on(r, m, len, f);
+}
+
+static size_t discard(struct client *c, size_t len, const struct frame *f)
+{
+    size_t take = MIN(len, (size_t)f->total);
+
+    c->body_left = num_u32(f->total - take);
+    c->body_discarded = true;
+    return take;
+}
+
+/* --- without a server connection --- */
+
+static void enter_queue(struct client *c)
+{
+    client_set_state(c, CLIENT_WAITING);
+    c->hold = HOLD_LEASE;
+}
+
+static void become_active(struct client *c)
+{
+    if (c->state != CLIENT_ACTIVE) {
+        client_set_state(c, CLIENT_ACTIVE);
+    }
+}
+
+/* Makes sure that @r has a server connection. false: not now, or never (the client is closed then). */
+static bool need_server(struct relay *r)
+{
+    struct client *c = r->c;
+    struct pg_error e;
+
+    if (c->lease.state == LEASE_HELD) {
+        return true;
+    }
+    switch (lease_request(&c->lease, c->pool, &e)) {
+    case LEASE_GRANTED:
+        become_active(c);
+        return attach(r);
+    case LEASE_QUEUED:
+        enter_queue(c);
+        return false;
+    case LEASE_REFUSED:
+        client_close(c, &e);
+        return false;
+    }
+    unreachable();
+}
+
+/* Messages that mean nothing, or something that we can tell, to a client without a server connection.
+ * 0: a server is needed. */
+static size_t answer_alone(struct client *c, size_t len, const struct frame *f)
+{
+    static const uint8_t ready[6] = {'Z', 0, 0, 0, 5, 'I'};
+
+    switch (f->type) {
+    case 'd': /* the rest of a COPY that the server has ended already with an error: PG15 protocol, "COPY Operations" */
+    case 'c':
+    case 'f':
+        return discard(c, len, f);
+    case 'H':
+        return f->total;
+    case 'S':
+        client_send(c, ready, sizeof(ready));
+        return f->total;
+    default:
+        return 0;
+    }
+}
+
+/* --- a message --- */
+
+static bool is_terminate(struct client *c, const struct frame *f)
+{
+    if (f->type != 'X') {
+        return false;
+    }
+    client_close_quiet(c, "client close request");
+    return true;
+}
+
+static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    struct client *c = r->c;
+    size_t taken = extended_query(r, m, len, f);
+
+    if (taken > 0 || !r->is_open) {
+        return taken;
+    }
+    c->unnamed = stmt_unref(c->unnamed); /* a simple query drops the unnamed statement, there as well */
+    r->b->unnamed = stmt_unref(r->b->unnamed);
+    r->b->unnamed_of = 0;
+    return relay_note(r, INFLIGHT_QUERY) ? pass_on(r, m, len, f) : 0;
+}
+
+/* A message for the server connection that @r has. Returns how many bytes are dealt with; 0: more are needed, or the
+ * client is on hold, or closed. */
+static size_t to_server(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    switch (f->type) {
+    case 'Q':
+        return on_query(r, m, len, f);
+    case 'F':
+        return relay_note(r, INFLIGHT_FUNCTION) ? pass_on(r, m, len, f) : 0;
+    case 'S':
+        return relay_note(r, INFLIGHT_SYNC) ? pass_on(r, m, len, f) : 0;
+    case 'E':
+        return relay_note(r, INFLIGHT_EXECUTE) ? pass_on(r, m, len, f) : 0;
+    case 'c':
+    case 'f':
+        if (inflight_is_empty(&r->b->inflight)) {
+            return discard(r->c, len, f); /* no COPY runs any more */
+        }
+        return relay_note(r, INFLIGHT_COPY_END) ? pass_on(r, m, len, f) : 0;
+    case 'P':
+        return extended_parse(r, m, len, f);
+    case 'B':
+        return extended_bind(r, m, len, f);
+    case 'D':
+        return extended_describe(r, m, len, f);
+    case 'C':
+        return extended_close(r, m, len, f);
+    default: /* H, d */
+        return pass_on(r, m, len, f);
+    }
+}
+
+static void refuse_message(struct client *c, uint8_t type)
+{
+    if (type >= 0x20 && type < 0x7f) {
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid frontend message type '%c' or length", type);
+    } else {
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid frontend message type %u", type);
+    }
+}
+
+/* After an error that we gave ourselves, everything up to the Sync is skipped, as a server does. */
+static size_t skip_to_sync(struct client *c, size_t len, const struct frame *f)
+{
+    static const uint8_t ready[6] = {'Z', 0, 0, 0, 5, 'I'};
+
+    if (f->type != 'S') {
+        return discard(c, len, f);
+    }
+    c->skipping = false;
+    client_send(c, ready, sizeof(ready));
+    return f->total;
+}
+
+static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
+{
+    struct client *c = r->c;
+    struct frame f;
+    size_t taken;
+
+    switch (frame_peek(msg_from_client, m, len, &f)) {
+    case FRAME_BAD:
+        refuse_message(c, m[0]);
+        return 0;
+    case FRAME_PARTIAL:
+        return 0;
+    case FRAME_OK:
+        break;
+    }
+    if (f.total > c->server->env->settings.max_packet_bytes || f.type == 'p') {
+        refuse_message(c, f.type);
+        return 0;
+    }
+    if (is_terminate(c, &f)) {
+        return 0;
+    }
+    if (c->skipping) {
+        return skip_to_sync(c, len, &f);
+    }
+    if (c->lease.state != LEASE_HELD) {
+        taken = f.type == 'C' ? extended_close_alone(c, m, len, &f) : answer_alone(c, len, &f);
+        if (taken > 0 || c->state == CLIENT_CLOSED) {
+            return taken;
+        }
+        if (f.total <= PATIENT_BYTES && len < f.total) {
+            return 0;
+        }
+        if (f.type == 'Q' && c->server->config->settings.disable_pqexec && extended_is_multi(m, len)) {
+            refuse_message(c, f.type);
+            return 0;
+        }
+        if (!need_server(r)) {
+            return 0;
+        }
+    }
+    if (inflight_is_full(&r->b->inflight)) {
+        relay_hold(r, HOLD_FULL);
+        return 0;
+    }
+    return to_server(r, m, len, &f);
+}
+
+/* Works through @data; returns how much of it is dealt with. The rest is the beginning of a message, or waits for the
+ * end of a hold. */
+static size_t work(struct client *c, const uint8_t *data, size_t len)
+{
+    struct relay r = {.c = c};
+    size_t at = 0;
+
+    if (c->lease.state == LEASE_HELD && !attach(&r)) {
+        return len;
+    }
+    while (at < len && c->hold == HOLD_NONE && c->state != CLIENT_CLOSED) {
+        size_t taken;
+
+        if (c->body_left > 0) {
+            taken = MIN(len - at, (size_t)c->body_left);
+            if (!c->body_discarded && r.is_open) {
+                outvec_add(&r.out, data + at, taken);
+            }
+            c->body_left -= num_u32(taken);
+        } else {
+            taken = one_message(&r, data + at, len - at);
+        }
+        if (taken == 0) {
+            break;
+        }
+        at += taken;
+    }
+    if (r.is_open && relay_flush(&r)) {
+        r.b->out_left = c->body_discarded ? 0 : c->body_left;
+        if (conn_queued(&r.b->conn) >= CONN_HIGH_BYTES && c->hold == HOLD_NONE) {
+            c->hold = HOLD_FULL;
+        }
+        if (UNLIKELY(r.answered) && c->hold == HOLD_NONE && c->body_left == 0 && backend_is_quiet(r.b) &&
+            c->state == CLIENT_ACTIVE) {
+            client_give_back(c);
+        }
+    }
+    return at;
+}
+
+/* --- bytes that wait --- */
+
+static void keep(struct client *c, const uint8_t *data, size_t len)
+{
+    if (len == 0) {
+        return;
+    }
+    if (c->in == NULL) {
+        c->in = malloc(sizeof(*c->in));
+        if (c->in != NULL) {
+            *c->in = BUF_INIT((size_t)MSG_GATHER_MAX_BYTES + 4 * ENV_SCRATCH_BYTES);
+        }
+    }
+    if (c->in == NULL || !buf_append(c->in, data, len)) {
+        client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    }
+}
+
+static void forget_kept(struct client *c)
+{
+    if (c->in != NULL) {
+        buf_done(c->in);
+        free(c->in);
+        c->in = NULL;
+    }
+}
+
+/* Goes on with what was kept, as far as it goes. */
+static void work_on_kept(struct client *c)
+{
+    struct buf *in = c->in;
+    size_t done;
+
+    if (in == NULL) {
+        return;
+    }
+    c->in = NULL; /* a callback may close the client: the bytes stay ours until we are through */
+    done = work(c, in->data, in->len);
+    if (c->state == CLIENT_CLOSED || done >= in->len) {
+        buf_done(in);
+        free(in);
+        return;
+    }
+    buf_consume(in, done);
+    c->in = in;
+}
+
+/* Is the client to be read now? While on hold only so much that a loss of the connection shows. */
+static void update_reading(struct client *c)
+{
+    size_t kept = c->in != NULL ? c->in->len : 0;
+    bool holds = c->hold != HOLD_NONE || c->state == CLIENT_LOGIN;
+
+    if (c->state != CLIENT_CLOSED) {
+        conn_want_read(&c->conn, c->server->loop, !holds || kept < HOLD_MAX_BYTES);
+    }
+}
+
+void relay_go_on(struct client *c)
+{
+    if (c->state == CLIENT_CLOSED || c->hold != HOLD_NONE) {
+        return;
+    }
+    work_on_kept(c);
+    update_reading(c);
+}
+
+/* --- the loop --- */
+
+static void take(struct client *c, const uint8_t *data, size_t len)
+{
+    size_t done;
+
+    c->request_us = clock_now_us();
+    if (c->pool != NULL) {
+        c->pool->db->stats.bytes_received += len;
+    }
+    if (c->in != NULL) {
+        keep(c, data, len);
+        if (c->state != CLIENT_CLOSED && c->hold == HOLD_NONE && c->state != CLIENT_LOGIN) {
+            work_on_kept(c);
+        }
+        return;
+    }
+    if (c->hold != HOLD_NONE || c->state == CLIENT_LOGIN) {
+        keep(c, data, len);
+        return;
+    }
+    done = work(c, data, len);
+    if (c->state != CLIENT_CLOSED && done < len) {
+        keep(c, data + done, len - done);
+    }
+}
+
+void client_relay_readable(struct client *c)
+{
+    struct pool_env *env = c->server->env;
+    unsigned turns = env->settings.read_turns > 0 ? env->settings.read_turns : UINT32_MAX;
+
+    for (;;) {
+        ssize_t n = conn_read(&c->conn, env->loop, env->scratch, ENV_SCRATCH_BYTES);
+
+        if (n == CONN_AGAIN) {
+            return;
+        }
+        if (n < 0) {
+            client_close_quiet(c, "client unexpected eof");
+            return;
+        }
+        take(c, env->scratch, (size_t)n);
+        if (c->state == CLIENT_CLOSED) {
+            return;
+        }
+        update_reading(c);
+        if (!c->conn.reading || ((size_t)n < ENV_SCRATCH_BYTES && !conn_has_pending(&c->conn))) {
+            return;
+        }
+        if (--turns == 0) {
+            if (conn_has_pending(&c->conn)) {
+                loop_io_again(env->loop, &c->conn.io);
+            }
+            return;
+        }
+    }
+}
+
+void client_relay_writable(struct client *c)
+{
+    if (c->lease.state == LEASE_HELD && conn_queued(&c->conn) <= CONN_LOW_BYTES) {
+        backend_want_read(c->lease.backend, true);
+    }
+}
+
+/* --- refused while it waited --- */
+
+void client_relay_refuse(struct client *c, const struct pg_error *e)
+{
+    struct buf msg = BUF_INIT(8192);
+    bool is_simple = c->in != NULL && c->in->len > 0 && (c->in->data[0] == 'Q' || c->in->data[0] == 'F');
+    struct frame f;
+
+    lease_abandon(&c->lease);
+    client_set_state(c, CLIENT_IDLE);
+    c->hold = HOLD_NONE;
+    error_msg_put(&msg, 'E', e);
+    if (is_simple) {
+        startup_put_ready(&msg, 'I');
+    }
+    client_send_buf(c, &msg);
+    if (c->state == CLIENT_CLOSED) {
+        return;
+    }
+    if (!is_simple) {
+        c->skipping = true;
+    } else if (frame_peek(msg_from_client, c->in->data, c->in->len, &f) == FRAME_OK) {
+        size_t taken = discard(c, c->in->len, &f);
+
+        buf_consume(c->in, taken);
+        if (c->in->len == 0) {
+            forget_kept(c);
+        }
+    }
+    relay_go_on(c);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: ISC */
+/* Between the files that carry a client's messages to a server: client_relay.c (the stream), client_extended.c (prepared
+ * statements), client_lease.c (what the pool tells). Nobody else includes it. */
+#ifndef PGPOOLD_DAEMON_CLIENT_RELAY_H
+#define PGPOOLD_DAEMON_CLIENT_RELAY_H
+
+#include "daemon/client.h"
+#include "protocol/frame.h"
+#include "protocol/outvec.h"
+
+/* One batch of a client's bytes on its way. Lies on the stack. */
+struct relay {
+    struct client *c;
+    struct backend *b; /* NULL: no server connection yet */
+    bool is_open;      /* b is there and alive: out may be used */
+    bool answered;     /* a message was answered by us: the server connection may not be needed any more */
+    struct outvec out;
+};
+
+/* Each false: the server connection is gone, the client was told; stop. */
+MUSTCHECK bool relay_flush(struct relay *r);
+MUSTCHECK bool relay_note(struct relay *r, enum inflight_kind kind);
+MUSTCHECK bool relay_note_statement(struct relay *r, enum inflight_kind kind, enum inflight_origin origin,
+                                    struct prepared *prepared, uint32_t server_id);
+
+/* Sends the message, or as much of it as is there; the rest follows by itself. Returns how much was taken. */
+size_t relay_pass_on(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
+/* Keeps the client's further input until relay_go_on(). */
+void relay_hold(struct relay *r, enum client_hold why);
+/* The hold is over (c->hold was cleared): works on what was kept. */
+void relay_go_on(struct client *c);
+
+/* client_lease.c: gives a quiet server connection back when the pool's mode says so. */
+void client_give_back(struct client *c);
+
+/* Statements that one client may have prepared at once. */
+#define CLIENT_MAX_STATEMENTS 65536U
+
+/* client_extended.c. Each takes a message of which @len bytes are there and returns how many are dealt with; 0: more are
+ * needed, or the client is on hold or closed. */
+size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
+size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
+size_t extended_describe(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
+size_t extended_close(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
+/* A Close of a client that has no server connection; 0: it needs one. */
+size_t extended_close_alone(struct client *c, const uint8_t *m, size_t len, const struct frame *f);
+/* A simple query that means one of the client's prepared statements (DEALLOCATE name); 0: it does not. */
+size_t extended_query(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
+/* Is it a simple query of more than one statement? For disable_pqexec. */
+bool extended_is_multi(const uint8_t *m, size_t len);
+/* Puts a Close of a statement of ours whose answer is swallowed. */
+void relay_put_close(struct relay *r, const char *server_name);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: ISC */
+/* The one struct that holds the rest: loop, configuration in force, pools, listeners, clients. Created by main(), lives
+ * until the process ends. Nothing else is global (but the clock and the logger). */
+#ifndef PGPOOLD_DAEMON_SERVER_H
+#define PGPOOLD_DAEMON_SERVER_H
+
+#include "config/config.h"
+#include "daemon/util/list.h"
+#include "daemon/util/loop.h"
+#include "pool/env.h"
+#include "pool/pool.h"
+#include "protocol/scram.h"
+#include "protocol/tls.h"
+
+struct client;
+struct listener;
+struct canon_table;
+struct database;
+struct signals;
+struct watchdog;
+
+enum server_state {
+    SERVER_RUNS,
+    SERVER_SUSPENDED,
+    SERVER_WAITS_FOR_SERVERS, /* SHUTDOWN WAIT_FOR_SERVERS: like PAUSE, then ends */
+    SERVER_WAITS_FOR_CLIENTS, /* SHUTDOWN WAIT_FOR_CLIENTS: no new clients, ends when the last has left */
+    SERVER_ENDS,
+};
+
+/* Who waits for something to happen anywhere (server_changed): a console command. Embedded; fn may remove it. */
+struct server_waiter {
+    struct list_node link; /* in server->waiters */
+    void (*fn)(struct server_waiter *w);
+};
+
+/* What the command line said; it outranks the file, at a reload too. */
+struct server_options {
+    bool is_daemon;     /* -d */
+    bool is_quiet;      /* -q */
+    unsigned verbose;   /* how many -v */
+    const char *user;   /* -u; NULL: not given; lives as long as the process */
+};
+
+struct server {
+    struct loop *loop;
+    struct resolver *resolver;
+    struct pool_env *env;
+    struct config *config;      /* in force; owned */
+    enum server_state state;
+    usec_t started_us;
+    uint64_t started_wall_us;
+
+    struct list listeners;      /* struct listener by its link */
+    struct tls_context *client_tls; /* NULL: TLS is not offered */
+
+    struct list logins;         /* clients that have not logged in yet, oldest first */
+    struct list consoles;       /* clients of the console */
+    struct loop_timer login_timer;
+    struct client **slots;      /* by virtual pid - 1; NULL: free */
+    uint32_t n_slots;
+    uint32_t first_free_hint;
+    unsigned n_clients;         /* every connection of a client counts, also before its login */
+    unsigned n_logged_in;       /* clients in pools */
+
+    uint8_t process_key[SCRAM_KEY_BYTES]; /* mock salts */
+    struct scram_cache *mock_cache;
+    struct canon_table *canon;  /* parameter values in the server's own spelling */
+
+    struct loop_timer stats_timer;
+    usec_t stats_since_us;
+    struct loop_deferred changed;       /* wakes console commands that wait */
+    struct list waiters;                /* struct server_waiter */
+    struct loop_timer janitor;          /* idle pools, auto-databases */
+    struct loop_deferred sweep;         /* frees what a reload took away */
+    struct loop_deferred ending;        /* server_end() */
+    char end_text[128];
+    bool is_paused;                     /* PAUSE of all databases: new ones begin paused too */
+    struct signals *signals;            /* daemon/signals.c's own */
+    struct watchdog *watchdog;          /* daemon/systemd.c's own */
+    struct pool_env_ops env_ops;        /* the pools find their way up by its address */
+    void *admin;                        /* daemon/admin.c's own */
+    struct server_options options;
+    char *ini_path;
+};
+
+#define SERVER_SHUTDOWN_TEXT "pooler is shutting down"
+
+/* Everything but the listening: reads nothing, logs nothing. NULL: out of memory. */
+struct server *server_new(struct loop *loop, struct config *config, const char *ini_path);
+/* Closes and frees all that is left; its console commands must be told by server_end() before. */
+struct server *server_free(struct server *s);
+
+/* Ends the loop at the end of this turn; every client is told @text ("" for silence). */
+void server_end(struct server *s, const char *text);
+
+/* SHUTDOWN WAIT_FOR_SERVERS, SHUTDOWN WAIT_FOR_CLIENTS. */
+void server_wait_for(struct server *s, enum server_state how);
+
+/* PAUSE, RESUME: of one database, and of all (those made later included). A pause is complete when
+ * server_is_drained(). */
+void server_pause(struct database *db);
+void server_resume(struct database *db);
+void server_pause_all(struct server *s);
+void server_resume_all(struct server *s);
+/* No server connection exists that is more than idle; @db NULL: in no database. */
+bool server_is_drained(const struct server *s, const struct database *db);
+
+/* Takes a slot for @c: its virtual pid, 1 or more; 0: out of memory. */
+MUSTCHECK uint32_t server_take_slot(struct server *s, struct client *c);
+void server_give_slot(struct server *s, uint32_t vpid);
+struct client *server_client_by_pid(const struct server *s, uint32_t vpid);
+
+/* Something happened that waiting console commands and a waiting shutdown may wait for. */
+void server_changed(struct server *s);
+
+/* Descriptors that a full house needs, by the configuration: clients, server connections, and what we have besides. */
+uint64_t server_descriptors_needed(const struct config *c);
+
+#endif

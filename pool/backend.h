@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: ISC */
+/* One server connection, from the first look-up of its host to its end. Owned by its pool, which has a list for each
+ * state. The states, who may follow whom and what SHOW SERVERS calls them are one table in backend.c.
+ *
+ *     connecting -> login -> setup -> idle <-> active          setup: connect_query runs
+ *                                      |  \      |             check: server_check_query runs
+ *                                    check  \  cleaning        cleaning: answers are drained, ROLLBACK, reset query
+ *                                            canceled          canceled: clean, but a cancel request is on its way
+ *     and from each of them to closed
+ */
+#ifndef PGPOOLD_POOL_BACKEND_H
+#define PGPOOLD_POOL_BACKEND_H
+
+#include "daemon/util/list.h"
+#include "daemon/util/log.h"
+#include "daemon/util/loop.h"
+#include "daemon/util/num.h"
+#include "pool/backend_connect.h"
+#include "pool/database.h"
+#include "pool/inflight.h"
+#include "pool/params.h"
+#include "pool/resolve.h"
+#include "pool/stmt.h"
+#include "protocol/conn.h"
+#include "protocol/error_msg.h"
+#include "protocol/frame.h"
+#include "protocol/outvec.h"
+
+struct lease;
+struct pool;
+struct backend_login;
+
+enum backend_state {
+    BACKEND_CONNECTING,
+    BACKEND_LOGIN,
+    BACKEND_SETUP,
+    BACKEND_IDLE,
+    BACKEND_CHECK,
+    BACKEND_ACTIVE,
+    BACKEND_CLEANING,
+    BACKEND_CANCELED,
+    BACKEND_CLOSED,
+    BACKEND_STATES,
+};
+
+/* What becomes of the rest of a message whose header was seen. */
+enum backend_body {
+    BACKEND_BODY_FORWARD,
+    BACKEND_BODY_SWALLOW,
+};
+
+#define BACKEND_KEY_MAX_BYTES 256
+
+struct backend {
+    struct list_node link; /* in pool->backends[state] */
+    struct pool *pool;
+    struct conn conn;
+    enum backend_state state;
+    uint8_t tx_status;     /* of the last ReadyForQuery: 'I', 'T', 'E' */
+    bool close_needed;     /* closed as soon as it is free */
+    bool was_used;         /* server_lifetime = 0: used once */
+    bool told_error;       /* a FATAL of the server went to the lease's owner */
+    bool injected_failed;  /* an injected statement ended in an error; the text is in last_error */
+    bool is_reset;         /* cleaning: the reset query was sent */
+    bool is_rolled_back;   /* cleaning: ROLLBACK was sent */
+    bool needs_reset;      /* cleaning: the reset query is due */
+    bool cancel_sent;      /* cleaning: the abandoned query was cancelled */
+    bool is_hub;           /* the LISTEN hub of the pool: never leased */
+    uint64_t id;
+    uint64_t generation;   /* of the pool when it was opened */
+    struct lease *lease;   /* BACKEND_ACTIVE */
+    struct target *target; /* owned reference: what it was opened with */
+
+    struct inflight inflight;
+    struct buf in;         /* the beginning of a message that has to be looked at as a whole */
+    uint32_t body_left;    /* bytes of the message under way that have not come yet */
+    enum backend_body body_as;
+    uint64_t describe_hash; /* of the description of the statement at the head, while it comes */
+    struct buf to_close;   /* numbers of statements that are given up: their Close goes with the next request */
+
+    uint32_t out_left;     /* bytes of the owner's message under way to the server that have not come yet */
+
+    struct params *params_undo; /* in force before the injected statement that is under way; owned reference */
+    struct params *params; /* in force: what is tracked, and what was set for a client */
+    struct stmt_cache stmts;
+    struct stmt *unnamed;  /* what the unnamed statement is; owned reference; NULL: not known */
+    uint64_t unnamed_of;   /* the id of the client whose it is */
+
+    uint32_t pid;
+    uint8_t key[BACKEND_KEY_MAX_BYTES];
+    size_t key_len;
+    struct backend_address peer;
+    struct backend_address local;
+    uint32_t dns_version;
+    char host_name[64];    /* as configured, for logs and for the cancel */
+    unsigned port;
+    char *host;            /* full; owned */
+
+    usec_t connected_us;   /* the socket was opened; 0: not yet */
+    usec_t request_us;     /* the last time it was asked for something */
+    usec_t idle_since_us;
+    usec_t query_start_us; /* 0: no query runs */
+    usec_t xact_start_us;  /* 0: no transaction is open */
+    usec_t lifetime_us;    /* with its jitter */
+    usec_t query_cancel_us; /* query_timeout has cancelled the running query then; 0: it has not */
+    unsigned n_cancels;    /* cancel requests on their way to it */
+    struct pg_error *last_error; /* what the server said last that we had to look at; owned; NULL: nothing */
+
+    struct backend_connect *connect; /* BACKEND_CONNECTING */
+    struct resolve_request resolve;
+    unsigned hosts_tried;
+    unsigned host_at;
+    struct backend_login *login;     /* BACKEND_LOGIN */
+    struct loop_timer timer;         /* login, setup, check, cleaning */
+    struct loop_deferred free_later;
+    const char *close_reason;        /* static */
+};
+
+/* Starts a connection attempt; the pool counts it from now on. NULL: out of memory. */
+struct backend *backend_open(struct pool *pool);
+
+/* The one door out. @reason goes to the log. The owner of the lease is told with @e (NULL: the connection was lost). */
+void backend_close(struct backend *b, const char *reason, const struct pg_error *e);
+
+/* --- use, for the holder of the lease --- */
+
+/* Sends @v's content and notes the activity. false: the connection is closed now, the owner was told. */
+MUSTCHECK bool backend_flush(struct backend *b, struct outvec *v);
+
+/* Notes one request that was put into the out vector. false: the connection is closed now, the owner was told. */
+MUSTCHECK bool backend_note(struct backend *b, enum inflight_kind kind, enum inflight_origin origin,
+                            struct prepared *prepared, uint32_t server_id);
+
+/* Puts a statement of ours into @v whose answers are swallowed. */
+MUSTCHECK bool backend_inject_query(struct backend *b, struct outvec *v, const char *sql);
+/* Puts what makes @want the parameters in force before whatever follows. Nothing to do: puts nothing. */
+MUSTCHECK bool backend_inject_params(struct backend *b, struct outvec *v, struct params *want);
+
+/* The owner's side has room again, or has not: back-pressure. */
+void backend_want_read(struct backend *b, bool want);
+
+/* Cleans up after an owner that left; then the connection is free again, or closed. */
+void backend_clean_up(struct backend *b);
+/* Is it in the middle of a message of the client's? Then it is of no more use when the client goes. */
+
+/* --- states --- */
+void backend_set_state(struct backend *b, enum backend_state to);
+/* A cancel request for it has ended. */
+void backend_cancel_done(struct backend *b);
+
+/* --- questions --- */
+const char *backend_state_name(enum backend_state state); /* as SHOW SERVERS says it */
+bool backend_is_expired(const struct backend *b);
+static inline bool backend_is_quiet(const struct backend *b)
+{
+    return inflight_is_empty(&b->inflight) && b->tx_status == 'I';
+}
+
+/* "S-0x...: db/user@addr:port text" */
+void backend_log(const struct backend *b, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* --- between the files of a backend: backend.c, backend_open.c, backend_login.c, backend_read.c, backend_clean.c --- */
+
+/* backend_login.c: the login on a connection that was just taken over, until the first ReadyForQuery. */
+MUSTCHECK bool backend_login_start(struct backend *b);
+struct backend_login *backend_login_free(struct backend_login *l);
+/* A whole message of the login. */
+void backend_login_message(struct backend *b, uint8_t type, const uint8_t *body, size_t len);
+
+/* backend_open.c */
+void backend_connect_next(struct backend *b);
+void backend_login_done(struct backend *b);
+void backend_setup_ready(struct backend *b);
+void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_server);
+
+/* backend_read.c: the loop's callback. */
+void backend_on_io(struct loop_io *io, unsigned events);
+void backend_remember_error(struct backend *b, const uint8_t *body, size_t len);
+
+/* backend_deadline.c: the deadlines of a leased connection; makes the pool look again when the next one is due. */
+void backend_check_deadlines(struct backend *b);
+/* The owner asked for something: arms what is configured. */
+void backend_arm_deadlines(struct backend *b);
+
+/* backend_clean.c */
+void backend_clean_ready(struct backend *b);
+void backend_abort_copy(struct backend *b);
+void backend_start_check(struct backend *b);
+
+#endif

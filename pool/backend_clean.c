@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: ISC */
+/* A server connection without an owner that is not idle: its owner left in the middle of something (drain the answers,
+ * roll back), a session ended (reset query), or it was idle so long that it is asked whether it is still there. */
+#include "pool/backend.h"
+#include "pool/cancel.h"
+#include "pool/pool.h"
+
+#include "daemon/util/fatal.h"
+
+#include <string.h>
+
+/* An abandoned query gets this long to end by itself before it is cancelled. */
+#define ABANDONED_GRACE_US (50 * USEC_PER_MSEC)
+
+static void on_clean_timer(struct loop_timer *timer);
+
+static usec_t clean_limit_us(const struct pool *pool)
+{
+    return pool->limits.rollback_timeout_us > 0 ? pool->limits.rollback_timeout_us : 10 * USEC_PER_SEC;
+}
+
+static bool send_query(struct backend *b, const char *sql)
+{
+    struct outvec v;
+
+    outvec_init(&v, &b->conn, b->pool->env->loop);
+    return backend_inject_query(b, &v, sql) && backend_flush(b, &v);
+}
+
+static bool ends_with_ready(const struct backend *b)
+{
+    const struct inflight *f = &b->inflight;
+    uint8_t kind = f->entries[(f->head + f->n - 1) & (f->cap - 1)].kind;
+
+    return kind == INFLIGHT_QUERY || kind == INFLIGHT_FUNCTION || kind == INFLIGHT_SYNC;
+}
+
+static void send_sync(struct backend *b)
+{
+    static const uint8_t sync[FRAME_HEADER_BYTES] = {'S', 0, 0, 0, 4};
+    struct outvec v;
+
+    outvec_init(&v, &b->conn, b->pool->env->loop);
+    outvec_copy(&v, sync, sizeof(sync));
+    if (backend_note(b, INFLIGHT_SYNC, INFLIGHT_INJECTED, NULL, 0)) {
+        (void)!backend_flush(b, &v); /* false: it is closed */
+    }
+}
+
+void backend_abort_copy(struct backend *b)
+{
+    struct outvec v;
+    struct buf msg = BUF_INIT(256);
+    size_t start = wire_begin(&msg, 'f');
+
+    wire_put_cstr(&msg, "the client has left");
+    wire_end(&msg, start);
+    outvec_init(&v, &b->conn, b->pool->env->loop);
+    outvec_copy(&v, msg.data, msg.len);
+    buf_done(&msg);
+    if (!backend_note(b, INFLIGHT_COPY_END, INFLIGHT_INJECTED, NULL, 0) || !backend_flush(b, &v)) {
+        return;
+    }
+    if (inflight_head(&b->inflight)->kind == INFLIGHT_EXECUTE) {
+        send_sync(b);
+    }
+}
+
+static void finish(struct backend *b)
+{
+    struct pool *pool = b->pool;
+
+    loop_timer_stop(pool->env->loop, &b->timer);
+    b->is_reset = false;
+    b->is_rolled_back = false;
+    b->needs_reset = false;
+    b->cancel_sent = false;
+    b->query_start_us = 0;
+    b->xact_start_us = 0;
+    pool_backend_is_free(pool, b);
+}
+
+/* One step further; called whenever nothing is outstanding. */
+static void go_on(struct backend *b)
+{
+    if (b->tx_status != 'I') {
+        if (b->is_rolled_back) {
+            backend_close(b, "transaction did not roll back", NULL);
+            return;
+        }
+        b->is_rolled_back = true;
+        (void)send_query(b, "ROLLBACK"); /* false: it is closed */
+        return;
+    }
+    if (b->needs_reset && !b->is_reset) {
+        b->is_reset = true;
+        (void)send_query(b, b->pool->queries.reset); /* false: it is closed */
+        return;
+    }
+    if (b->injected_failed) {
+        backend_close(b, b->is_reset ? "reset query failed" : "rollback failed", NULL);
+        return;
+    }
+    finish(b);
+}
+
+void backend_clean_ready(struct backend *b)
+{
+    if (!inflight_is_empty(&b->inflight)) {
+        return;
+    }
+    if (b->state == BACKEND_CHECK) {
+        if (b->tx_status != 'I' || b->injected_failed) {
+            backend_close(b, "check query failed", NULL);
+            return;
+        }
+        loop_timer_stop(b->pool->env->loop, &b->timer);
+        pool_backend_is_free(b->pool, b);
+        return;
+    }
+    go_on(b);
+}
+
+static void on_clean_timer(struct loop_timer *timer)
+{
+    struct backend *b = container_of(timer, struct backend, timer);
+    struct pool *pool = b->pool;
+
+    if (b->state == BACKEND_CLEANING && !b->cancel_sent && !inflight_is_empty(&b->inflight) &&
+        pool->limits.abandoned == POOL_ABANDONED_CANCEL) {
+        b->cancel_sent = true;
+        (void)cancel_start(b, NULL, CANCEL_OF_OURS); /* not possible: the deadline below closes it */
+        loop_timer_set(pool->env->loop, timer, clean_limit_us(pool));
+        return;
+    }
+    backend_close(b, b->state == BACKEND_CHECK ? "check query timeout" : "rollback_timeout", NULL);
+}
+
+void backend_clean_up(struct backend *b)
+{
+    struct pool *pool = b->pool;
+    bool running = !inflight_is_empty(&b->inflight) || inflight_is_skipping(&b->inflight);
+
+    backend_set_state(b, BACKEND_CLEANING);
+    backend_want_read(b, true);
+    loop_timer_init(&b->timer, on_clean_timer);
+    if (b->out_left > 0) {
+        backend_close(b, "client left in the middle of a message", NULL);
+        return;
+    }
+    if (running && pool->limits.abandoned == POOL_ABANDONED_CLOSE) {
+        (void)cancel_start(b, NULL, CANCEL_OF_OURS); /* else the server would go on with what nobody waits for */
+        backend_close(b, "query was abandoned", NULL);
+        return;
+    }
+    b->is_rolled_back = false;
+    b->is_reset = false;
+    b->cancel_sent = false;
+    b->injected_failed = false;
+    if (!running) {
+        loop_timer_set(pool->env->loop, &b->timer, clean_limit_us(pool));
+        b->cancel_sent = true; /* nothing of the client's runs */
+        go_on(b);
+        return;
+    }
+    if (pool->limits.abandoned == POOL_ABANDONED_CANCEL) {
+        loop_timer_set(pool->env->loop, &b->timer, ABANDONED_GRACE_US);
+    }
+    if (b->inflight.copy_in) {
+        backend_abort_copy(b);
+    } else if (inflight_is_skipping(&b->inflight) || !ends_with_ready(b)) {
+        send_sync(b);
+    }
+}
+
+void backend_start_check(struct backend *b)
+{
+    struct pool *pool = b->pool;
+    const char *sql = pool->queries.check;
+
+    backend_set_state(b, BACKEND_CHECK);
+    loop_timer_init(&b->timer, on_clean_timer);
+    loop_timer_set(pool->env->loop, &b->timer,
+                   pool->limits.server_connect_timeout_us > 0 ? pool->limits.server_connect_timeout_us
+                                                              : 15 * USEC_PER_SEC);
+    (void)send_query(b, strcmp(sql, " ") == 0 ? "" : sql); /* false: it is closed */
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: ISC */
+/* The way of a server connection from nothing to its first ReadyForQuery: choose a host, resolve it, let libpq connect,
+ * take the socket over, log in (backend_login.c), run connect_query. */
+#include "pool/backend.h"
+#include "pool/pool.h"
+
+#include "daemon/util/fatal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void on_login_timer(struct loop_timer *timer)
+{
+    struct backend *b = container_of(timer, struct backend, timer);
+    struct pg_error e;
+
+    pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server_connect_timeout");
+    backend_open_failed(b, &e, false);
+}
+
+static usec_t draw_lifetime(const struct pool *pool)
+{
+    usec_t lifetime_us = pool->limits.server_lifetime_us;
+    uint32_t random;
+
+    if (lifetime_us == 0 || lifetime_us == UINT64_MAX || pool->limits.lifetime_jitter == 0) {
+        return lifetime_us;
+    }
+    secret_random(&random, sizeof(random));
+    return lifetime_us - (usec_t)((double)lifetime_us * pool->limits.lifetime_jitter / 100 * random / UINT32_MAX);
+}
+
+struct backend *backend_open(struct pool *pool)
+{
+    struct backend *b = calloc(1, sizeof(*b));
+
+    if (b == NULL) {
+        return NULL;
+    }
+    b->pool = pool;
+    b->state = BACKEND_CONNECTING;
+    b->tx_status = 'I';
+    b->id = ++pool->env->next_id;
+    b->generation = pool->generation;
+    b->target = target_ref(pool->db->target);
+    b->lifetime_us = draw_lifetime(pool);
+    b->request_us = clock_now_us();
+    b->in = BUF_INIT((size_t)MSG_GATHER_MAX_BYTES + 1);
+    b->to_close = BUF_INIT(64 * 1024);
+    inflight_init(&b->inflight);
+    stmt_cache_init(&b->stmts);
+    conn_init(&b->conn, -1, backend_on_io);
+    loop_timer_init(&b->timer, on_login_timer);
+    b->host_at = b->target->next_host;
+    if (b->target->round_robin) {
+        b->target->next_host = (b->target->next_host + 1) % b->target->n_hosts;
+    }
+    list_add_tail(&pool->backends[BACKEND_CONNECTING], &b->link);
+    pool->n_backends++;
+    pool->db->n_connections++;
+    pool->user->n_connections++;
+    if (pool->limits.server_connect_timeout_us > 0) {
+        loop_timer_set(pool->env->loop, &b->timer, pool->limits.server_connect_timeout_us);
+    }
+    backend_connect_next(b);
+    return b->state == BACKEND_CLOSED ? NULL : b;
+}
+
+void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_server)
+{
+    struct pool *pool = b->pool;
+    struct pg_error why = *e; /* @e may lie in what is freed now */
+    char text[256];
+
+    if (b->state == BACKEND_CLOSED) {
+        return;
+    }
+    backend_log(b, LOG_WARNING_LEVEL, "%s: %s", from_server ? "server login failed" : "connect failed",
+                log_escape(text, sizeof(text), why.message));
+    backend_close(b, from_server ? "login failed" : "connect failed", &why);
+    pool_connect_failed(pool, &why, from_server);
+}
+
+/* --- hosts and addresses --- */
+
+static void taken_over(struct backend *b, const struct backend_connect_result *r)
+{
+    struct loop *loop = b->pool->env->loop;
+
+    conn_init(&b->conn, r->fd, backend_on_io);
+    if (r->tls != NULL) {
+        conn_set_tls(&b->conn, r->tls);
+    }
+    b->peer = r->peer;
+    b->local = r->local;
+    b->connected_us = clock_now_us();
+    b->connect = backend_connect_free(b->connect);
+    backend_set_state(b, BACKEND_LOGIN);
+    if (b->pool->env->settings.log_connections) {
+        backend_log(b, LOG_LOG_LEVEL, "new connection to server (from %s%s%.0u)", b->local.text,
+                    b->local.family == AF_UNIX ? "" : ":", b->local.port);
+    }
+    if (!backend_login_start(b)) {
+        struct pg_error e;
+
+        pg_error_set(&e, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        backend_open_failed(b, &e, false);
+        return;
+    }
+    conn_want_read(&b->conn, loop, true);
+    loop_io_again(loop, &b->conn.io); /* the first message waits already */
+}
+
+static void on_connect(struct backend_connect *c, void *owner, const struct backend_connect_result *r)
+{
+    struct backend *b = owner;
+    struct pg_error e;
+
+    (void)c;
+    switch (r->status) {
+    case BACKEND_CONNECT_OK:
+        taken_over(b, r);
+        return;
+    case BACKEND_CONNECT_REFUSED:
+        e = *r->server_error;
+        (void)snprintf(e.severity, sizeof(e.severity), "FATAL");
+        b->connect = backend_connect_free(b->connect);
+        backend_open_failed(b, &e, true);
+        return;
+    case BACKEND_CONNECT_FAILED:
+        pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server connection failed: %s", r->error);
+        break;
+    case BACKEND_CONNECT_TIMEOUT:
+        pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server_connect_timeout");
+        break;
+    case BACKEND_CONNECT_STATUSES:
+        unreachable();
+    }
+    b->connect = backend_connect_free(b->connect);
+    if (b->hosts_tried < b->target->n_hosts) {
+        char text[256];
+
+        backend_log(b, LOG_WARNING_LEVEL, "connect failed, trying the next host: %s",
+                    log_escape(text, sizeof(text), e.message));
+        backend_connect_next(b);
+        return;
+    }
+    backend_open_failed(b, &e, false);
+}
+
+static void start_connect(struct backend *b, const char *hostaddr)
+{
+    struct backend_connect_params p = b->target->template;
+    const struct pool *pool = b->pool;
+
+    p.until = BACKEND_CONNECT_LOGIN;
+    p.host = b->host;
+    p.hostaddr = hostaddr;
+    p.port = b->port;
+    p.user = pool->user->name;
+    p.dbname = b->target->dbname;
+    p.timeout_us = pool->limits.server_connect_timeout_us;
+    b->connect = backend_connect_new(pool->env->loop, &p, on_connect, b);
+    if (b->connect == NULL) {
+        struct pg_error e;
+
+        pg_error_set(&e, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        backend_open_failed(b, &e, false);
+    }
+}
+
+static void on_resolved(struct resolve_request *req, const struct resolve_answer *answer)
+{
+    struct backend *b = container_of(req, struct backend, resolve);
+    const struct resolve_addr *addr;
+
+    if (answer->status != RESOLVE_OK) {
+        struct pg_error e;
+
+        pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server DNS lookup failed: %s: %s", b->host_name, answer->error);
+        if (b->hosts_tried < b->target->n_hosts) {
+            backend_connect_next(b);
+            return;
+        }
+        backend_open_failed(b, &e, false);
+        return;
+    }
+    b->dns_version = answer->version;
+    /* One address a connection, in turns: a name with several servers behind it is spread over them. */
+    addr = &answer->addrs[(unsigned)b->id % answer->n_addrs];
+    start_connect(b, addr->text);
+}
+
+void backend_connect_next(struct backend *b)
+{
+    const struct target_host *host = &b->target->hosts[b->host_at];
+
+    b->host_at = (b->host_at + 1) % b->target->n_hosts;
+    b->hosts_tried++;
+    free(b->host);
+    b->host = strdup(host->name);
+    if (b->host == NULL) {
+        struct pg_error e;
+
+        pg_error_set(&e, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        backend_open_failed(b, &e, false);
+        return;
+    }
+    (void)snprintf(b->host_name, sizeof(b->host_name), "%s", host->name); /* for logs: cut is meant */
+    b->port = host->port;
+    if (host->name[0] == '/' || host->name[0] == '@') {
+        start_connect(b, NULL);
+    } else if (resolve_is_numeric(host->name)) {
+        start_connect(b, host->name);
+    } else {
+        resolve_request(b->pool->env->resolver, &b->resolve, b->host, on_resolved);
+    }
+}
+
+/* --- after the login --- */
+
+static void become_idle(struct backend *b)
+{
+    struct pool *pool = b->pool;
+
+    loop_timer_stop(pool->env->loop, &b->timer);
+    pool_connect_succeeded(pool);
+    if (b->state == BACKEND_SETUP || b->state == BACKEND_LOGIN) {
+        pool_backend_is_free(pool, b);
+    }
+}
+
+void backend_login_done(struct backend *b)
+{
+    struct outvec v;
+
+    b->login = backend_login_free(b->login);
+    if (*b->pool->queries.connect == '\0') {
+        become_idle(b);
+        return;
+    }
+    backend_set_state(b, BACKEND_SETUP);
+    outvec_init(&v, &b->conn, b->pool->env->loop);
+    if (backend_inject_query(b, &v, b->pool->queries.connect)) {
+        (void)!backend_flush(b, &v); /* false: it is closed and told */
+    }
+}
+
+void backend_setup_ready(struct backend *b)
+{
+    if (b->injected_failed) {
+        struct pg_error e = {.severity = "FATAL", .sqlstate = SQLSTATE_CANNOT_CONNECT, .message = "connect_query failed"};
+
+        if (b->last_error != NULL) {
+            e = *b->last_error;
+            (void)snprintf(e.severity, sizeof(e.severity), "FATAL");
+        }
+        backend_open_failed(b, &e, true);
+        return;
+    }
+    if (b->tx_status != 'I') {
+        struct pg_error e;
+
+        pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "connect_query left a transaction open");
+        backend_open_failed(b, &e, true);
+        return;
+    }
+    become_idle(b);
+}

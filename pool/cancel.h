@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: ISC */
+/* Cancel requests: from a client's CancelRequest, from query_timeout, or for an abandoned query. At most one is on its
+ * way to a server connection; the connection is handed to nobody else until the server has read it. */
+#ifndef PGPOOLD_POOL_CANCEL_H
+#define PGPOOLD_POOL_CANCEL_H
+
+#include "daemon/util/list.h"
+#include "daemon/util/macros.h"
+#include "pool/server_cancel.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct backend;
+struct pool;
+
+enum cancel_origin {
+    CANCEL_OF_OURS,     /* a deadline, an abandoned query */
+    CANCEL_FROM_CLIENT, /* a CancelRequest */
+};
+
+/* Who wants to know when it is over; embedded, unlinked by cancel_forget(). */
+struct cancel_waiter {
+    struct list_node link;
+    struct list *in; /* NULL: waits for nothing */
+    void (*done)(struct cancel_waiter *w);
+};
+
+struct cancel {
+    struct list_node link; /* in pool->cancels */
+    struct pool *pool;
+    struct backend *backend; /* NULL: it closed in the meantime */
+    struct server_cancel *request; /* NULL: waits for its turn */
+    struct list waiters;
+    uint64_t id;
+    uint64_t begun_us;
+    enum cancel_origin origin;
+};
+
+enum cancel_answer {
+    CANCEL_SENT,   /* on its way; @w->done will be called */
+    CANCEL_JOINED, /* one was on its way already; @w->done will be called when that one ends */
+    CANCEL_NO,     /* nothing to cancel, too many of them, or no memory: @w is not used */
+};
+
+/* Cancels what runs on @b. @w may be NULL. */
+enum cancel_answer cancel_start(struct backend *b, struct cancel_waiter *w, enum cancel_origin origin);
+/* @w does not want to know any more. Harmless when it waits for nothing. */
+void cancel_forget(struct cancel_waiter *w);
+/* @b goes away. */
+void cancel_backend_closed(struct backend *b);
+void cancel_drop_all(struct pool *pool);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: ISC */
+/* What all pools share: the loop, the read buffer, the tables of interned things, the resolver, and the way up to the
+ * program. One per process, owned by struct server; it lives longer than every pool. */
+#ifndef PGPOOLD_POOL_ENV_H
+#define PGPOOLD_POOL_ENV_H
+
+#include "daemon/util/list.h"
+#include "daemon/util/loop.h"
+#include "pool/params.h"
+#include "pool/resolve.h"
+#include "pool/stmt.h"
+#include "protocol/scram_cache.h"
+
+/* One read takes at most this much; it is parsed in place and sent on from there. */
+#define ENV_SCRATCH_BYTES ((size_t)64 * 1024)
+
+struct pool_env;
+struct database;
+
+struct pool_env_ops {
+    /* Something that a waiting console command may be waiting for has happened (a server connection closed, a client
+     * left a pool). Called often; it should only note it. */
+    void (*changed)(struct pool_env *env);
+};
+
+/* Settings of all server connections, set by daemon/reload.c. Strings are borrowed from the configuration in force and
+ * change with it. */
+struct pool_env_settings {
+    const char *tracked; /* names of the parameters that follow a client, comma-separated */
+    unsigned read_turns; /* reads of one connection before others get their turn; 0: no bound */
+    uint64_t max_packet_bytes;
+    bool log_connections;
+    bool log_disconnections;
+    usec_t stats_period_us;
+    unsigned rollback_timeout_ms;
+};
+
+struct pool_env {
+    struct loop *loop;
+    struct resolver *resolver;
+    struct params_table *params;
+    struct stmt_table *stmts;
+    struct scram_cache *scram_cache;
+    struct list databases; /* struct database by its link */
+    struct list users;     /* struct pool_user by its link */
+    uint64_t next_id;      /* ids of sockets: clients, servers, cancels */
+    const struct pool_env_ops *ops;
+    struct pool_env_settings settings;
+    uint8_t *scratch; /* ENV_SCRATCH_BYTES */
+};
+
+/* @resolver and @ops are borrowed. NULL: out of memory. */
+struct pool_env *pool_env_new(struct loop *loop, struct resolver *resolver, const struct pool_env_ops *ops);
+struct pool_env *pool_env_free(struct pool_env *env);
+
+/* Does the parameter @name follow its client from server to server? */
+bool pool_env_is_tracked(const struct pool_env *env, const char *name);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: ISC */
+/* What has been sent to a server connection and not been answered yet, in order: the memory that tells which answer
+ * belongs to which request, which answers are for us and not for the client, and when nothing is outstanding any more.
+ * A pure machine: it is told of each request and each message of the server. PG15 protocol, "Message Flow".
+ *
+ * One entry a request that has an answer of its own:
+ *
+ *     Query, FunctionCall   until ReadyForQuery          Sync      until ReadyForQuery
+ *     Parse                 until ParseComplete          Bind      until BindComplete
+ *     Describe              until RowDescription/NoData  Execute   until CommandComplete, EmptyQueryResponse or
+ *     Close                 until CloseComplete                    PortalSuspended
+ *
+ * After an error in an extended request the server skips everything up to the next Sync, and so does this machine.
+ * While a COPY FROM STDIN runs the server ignores Sync (a libpq client has sent one behind its Execute already). */
+#ifndef PGPOOLD_POOL_INFLIGHT_H
+#define PGPOOLD_POOL_INFLIGHT_H
+
+#include "daemon/util/macros.h"
+#include "pool/stmt.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Requests in flight on one server connection. A client that pipelines more is not read until some are answered. Far
+ * more than the answers that a server holds back for want of a full buffer, so this never locks up. */
+#define INFLIGHT_MAX 65536U
+
+enum inflight_kind {
+    INFLIGHT_QUERY,
+    INFLIGHT_FUNCTION,
+    INFLIGHT_SYNC,
+    INFLIGHT_PARSE,
+    INFLIGHT_BIND,
+    INFLIGHT_DESCRIBE_STATEMENT,
+    INFLIGHT_DESCRIBE_PORTAL,
+    INFLIGHT_EXECUTE,
+    INFLIGHT_CLOSE,
+    INFLIGHT_COPY_END, /* CopyDone or CopyFail: no answer of its own, but up to here Syncs are ignored */
+    INFLIGHT_KINDS,
+};
+
+enum inflight_origin {
+    INFLIGHT_OF_CLIENT,  /* sent by the client: the answer is the client's */
+    INFLIGHT_INJECTED,   /* sent by us: the answer is swallowed */
+    INFLIGHT_ANSWERED,   /* never sent; we give the answer when its turn comes */
+    INFLIGHT_DOOMED,     /* sent with a name that does not exist, so that it fails where it should fail; the client gets
+                          * the error that its own statement would have caused: a Parse of a name that is taken, a Bind
+                          * or Describe of a statement whose result has changed */
+};
+
+struct inflight_entry {
+    uint8_t kind;
+    uint8_t origin;
+    uint32_t server_id;        /* Parse, Close: the number of the statement on the server; 0: none */
+    struct prepared *prepared; /* Parse, Close, Describe of a named statement: an owned reference; else NULL */
+};
+
+struct inflight {
+    /* private, but copy_in and n may be read */
+    struct inflight_entry *entries;
+    uint32_t head;
+    uint32_t n;
+    uint32_t cap;
+    bool copy_in;  /* the server reads CopyData */
+    bool skipping; /* the server skips up to a Sync that it has not got yet */
+    struct inflight_entry first[8];
+};
+
+enum inflight_step {
+    INFLIGHT_GOES_ON,   /* the message is part of the answer to the head */
+    INFLIGHT_COMPLETES, /* it ends the answer to the head: call inflight_pop() when done with the head */
+    INFLIGHT_FAILS,     /* an error: the head and what depends on it is void: call inflight_fail() */
+    INFLIGHT_NONE,      /* nothing is outstanding that this could answer (notices and the like) */
+    INFLIGHT_ABSURD,    /* an answer that fits nothing: the connection is out of step and must go */
+};
+
+void inflight_init(struct inflight *f);
+/* Gives all references back. May run twice. */
+void inflight_done(struct inflight *f);
+
+static inline bool inflight_is_empty(const struct inflight *f)
+{
+    return f->n == 0;
+}
+
+static inline bool inflight_is_full(const struct inflight *f)
+{
+    return f->n >= INFLIGHT_MAX;
+}
+
+/* NULL when empty. Borrowed until the next call that changes anything. */
+static inline struct inflight_entry *inflight_head(const struct inflight *f)
+{
+    return f->n == 0 ? NULL : &f->entries[f->head];
+}
+
+/* The server skips what is sent now, up to a Sync: then requests must not be noted (the caller undoes what it did). */
+static inline bool inflight_is_skipping(const struct inflight *f)
+{
+    return f->skipping;
+}
+
+/* A request was sent. Takes its own reference of @prepared (may be NULL). While skipping anything but a Sync, and while
+ * copying in a Sync, is not noted. false: out of memory. */
+MUSTCHECK bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_origin origin,
+                             struct prepared *prepared, uint32_t server_id);
+
+/* A message of type @type came. */
+enum inflight_step inflight_step(struct inflight *f, uint8_t type);
+
+/* Removes the head, and COPY_ENDs that have served. */
+void inflight_pop(struct inflight *f);
+
+/* Called for each entry that an error made void, oldest first, the one that failed included. */
+typedef void (*inflight_void_fn)(void *arg, const struct inflight_entry *e);
+/* The head failed. Query, FunctionCall and Sync stay, their ReadyForQuery comes; anything else is void up to the next
+ * Sync. */
+void inflight_fail(struct inflight *f, inflight_void_fn fn, void *arg);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: ISC */
+#include "pool/lease.h"
+
+#include "daemon/util/fatal.h"
+#include "pool/pool.h"
+
+void lease_init(struct lease *l, const struct lease_ops *ops)
+{
+    *l = (struct lease){.state = LEASE_NONE, .ops = ops};
+}
+
+enum lease_answer lease_request(struct lease *l, struct pool *pool, struct pg_error *ret_error)
+{
+    fatal_unless(l->state == LEASE_NONE);
+    if (l->is_login && pool->has_failed && pool->retry_at_us > clock_now_us() &&
+        pool_count(pool, BACKEND_IDLE) + pool_count(pool, BACKEND_ACTIVE) == 0) {
+        *ret_error = pool->last_error; /* the next attempt is not due yet: what the last one said holds */
+        return LEASE_REFUSED;
+    }
+    l->state = LEASE_WAITING;
+    l->pool = pool;
+    l->told_waiting = false;
+    l->since_us = clock_now_us();
+    list_add_tail(&pool->waiters, &l->link);
+    pool->is_dispatching = true; /* no callback before we have returned: the grant is seen below */
+    pool_grant_first(pool, l);
+    pool->is_dispatching = false;
+    if (l->state == LEASE_HELD) {
+        return LEASE_GRANTED;
+    }
+    pool_dispatch_later(pool);
+    return LEASE_QUEUED;
+}
+
+void lease_release(struct lease *l)
+{
+    struct backend *b = l->backend;
+
+    fatal_unless(l->state == LEASE_HELD && backend_is_quiet(b));
+    l->state = LEASE_NONE;
+    l->backend = NULL;
+    l->pool = NULL;
+    b->lease = NULL;
+    if (b->pool->limits.reset_always || b->pool->limits.mode == POOL_SESSION) {
+        b->needs_reset = *b->pool->queries.reset != '\0';
+    }
+    if (b->needs_reset) {
+        backend_clean_up(b);
+    } else {
+        pool_backend_is_free(b->pool, b);
+    }
+}
+
+void lease_abandon(struct lease *l)
+{
+    struct pool *pool = l->pool;
+    struct backend *b = l->backend;
+
+    switch (l->state) {
+    case LEASE_NONE:
+        return;
+    case LEASE_WAITING:
+        list_remove(&pool->waiters, &l->link);
+        l->state = LEASE_NONE;
+        l->pool = NULL;
+        return;
+    case LEASE_HELD:
+        l->state = LEASE_NONE;
+        l->backend = NULL;
+        l->pool = NULL;
+        b->lease = NULL;
+        b->needs_reset = *b->pool->queries.reset != '\0' &&
+                         (b->pool->limits.reset_always || b->pool->limits.mode == POOL_SESSION);
+        backend_clean_up(b);
+        return;
+    }
+    unreachable();
+}

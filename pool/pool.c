@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: ISC */
+#include "pool/pool.h"
+
+#include "daemon/util/fatal.h"
+#include "pool/cancel.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Connection attempts of one pool at a time: enough that a slow one holds nobody up, few enough not to storm a server. */
+#define MAX_CONNECTING 16U
+
+static void on_timer(struct loop_timer *timer);
+
+/* --- life --- */
+
+static bool set_text(char **to, const char *text)
+{
+    char *copy = strdup(text);
+
+    if (copy == NULL) {
+        return false;
+    }
+    free(*to);
+    *to = copy;
+    return true;
+}
+
+bool pool_set_queries(struct pool *pool, const char *connect, const char *reset, const char *check)
+{
+    return set_text(&pool->queries.connect, connect) && set_text(&pool->queries.reset, reset) &&
+           set_text(&pool->queries.check, check);
+}
+
+struct pool *pool_new(struct database *db, struct pool_user *user, const struct pool_limits *limits)
+{
+    struct pool *pool = calloc(1, sizeof(*pool));
+
+    if (pool == NULL) {
+        return NULL;
+    }
+    pool->env = db->env;
+    pool->db = db;
+    pool->user = user;
+    pool->credentials = db->has_forced_user ? &db->forced : &user->credentials;
+    pool->limits = *limits;
+    for (unsigned i = 0; i < BACKEND_STATES; i++) {
+        list_init(&pool->backends[i]);
+    }
+    list_init(&pool->waiters);
+    list_init(&pool->cancels);
+    list_init(&pool->clients);
+    loop_timer_init(&pool->timer, on_timer);
+    pool->empty_since_us = clock_now_us();
+    if (!pool_set_queries(pool, "", "", "")) {
+        free(pool->queries.connect);
+        free(pool->queries.reset);
+        free(pool->queries.check);
+        free(pool);
+        return NULL;
+    }
+    list_add_tail(&db->pools, &pool->link);
+    user->n_pools++;
+    return pool;
+}
+
+struct pool *pool_free(struct pool *pool, const struct pg_error *why)
+{
+    if (pool == NULL) {
+        return NULL;
+    }
+    fatal_unless(list_is_empty(&pool->clients));
+    pool_kill(pool, why);
+    cancel_drop_all(pool);
+    loop_timer_stop(pool->env->loop, &pool->timer);
+    loop_defer_cancel(pool->env->loop, &pool->dispatch_later);
+    list_remove(&pool->db->pools, &pool->link);
+    pool->user->n_pools--;
+    pool->welcome = params_unref(pool->welcome);
+    pool->defaults = params_unref(pool->defaults);
+    free(pool->queries.connect);
+    free(pool->queries.reset);
+    free(pool->queries.check);
+    free(pool);
+    return NULL;
+}
+
+struct pool *pool_find(const struct database *db, const struct pool_user *user)
+{
+    struct pool *pool;
+
+    list_for_each(&db->pools, pool, link) {
+        if (pool->user == user) {
+            return pool;
+        }
+    }
+    return NULL;
+}
+
+void pool_set_limits(struct pool *pool, const struct pool_limits *limits)
+{
+    pool->limits = *limits;
+    pool_wake_at(pool, clock_now_us());
+    pool_dispatch_later(pool);
+}
+
+/* --- questions --- */
+
+bool pool_is_stopped(const struct pool *pool)
+{
+    return pool->db->pause != DATABASE_RUNS;
+}
+
+const char *pool_mode_text(const struct pool *pool)
+{
+    static const char *const names[] = {"session", "transaction", "statement"};
+
+    return names[pool->limits.mode];
+}
+
+usec_t pool_max_wait_us(const struct pool *pool)
+{
+    const struct list_node *first = list_first(&pool->waiters);
+
+    return first == NULL ? 0 : clock_now_us() - list_entry(first, struct lease, link)->since_us;
+}
+
+/* --- who gets a connection --- */
+
+static void grant(struct pool *pool, struct lease *l, struct backend *b)
+{
+    usec_t now_us = clock_now_us();
+
+    list_remove(&pool->waiters, &l->link);
+    l->state = LEASE_HELD;
+    l->backend = b;
+    b->lease = l;
+    b->request_us = now_us;
+    b->was_used = true;
+    pool->db->stats.wait_time_us += now_us - l->since_us;
+    pool->db->stats.server_assignment_count++;
+    l->since_us = now_us;
+    backend_set_state(b, BACKEND_ACTIVE);
+}
+
+static bool needs_check(const struct pool *pool, const struct backend *b)
+{
+    return *pool->queries.check != '\0' &&
+           clock_now_us() - b->idle_since_us >= pool->limits.server_check_delay_us;
+}
+
+/* The idle connection to use next, NULL when there is none. Expired ones are closed on the way. */
+static struct backend *pick_idle(struct pool *pool)
+{
+    struct list *idle = &pool->backends[BACKEND_IDLE];
+
+    while (!list_is_empty(idle)) {
+        struct list_node *node = pool->limits.round_robin ? list_last(idle) : list_first(idle);
+        struct backend *b = list_entry(node, struct backend, link);
+
+        if (!backend_is_expired(b)) {
+            return b;
+        }
+        backend_close(b, "server lifetime over", NULL);
+    }
+    return NULL;
+}
+
+void pool_grant_first(struct pool *pool, struct lease *l)
+{
+    struct backend *b;
+
+    if (pool_is_stopped(pool) || pool->waiters.n != 1) {
+        return;
+    }
+    b = pick_idle(pool);
+    if (b != NULL && !needs_check(pool, b)) {
+        grant(pool, l, b);
+    }
+}
+
+/* How many connections the pool may have now, given who waits. */
+static unsigned allowed_now(struct pool *pool)
+{
+    const struct pool_limits *lim = &pool->limits;
+
+    if (lim->reserve_size == 0 || list_is_empty(&pool->waiters)) {
+        return lim->size;
+    }
+    if (pool_max_wait_us(pool) < lim->reserve_timeout_us) {
+        const struct lease *first = list_entry(list_first(&pool->waiters), struct lease, link);
+
+        pool_wake_at(pool, first->since_us + lim->reserve_timeout_us);
+        return lim->size;
+    }
+    return lim->size + lim->reserve_size;
+}
+
+/* Another pool of the same database, or of the same user, holds an idle connection that we need more. */
+static bool evict_one(struct pool *pool, bool same_user)
+{
+    struct backend *oldest = NULL;
+    struct database *db;
+    struct pool *other;
+
+    list_for_each(&pool->env->databases, db, link) {
+        if (!same_user && db != pool->db) {
+            continue;
+        }
+        struct list_node *node = db->pools.head.next;
+
+        for (; node != &db->pools.head; node = node->next) {
+            struct list_node *last;
+
+            other = list_entry(node, struct pool, link);
+            last = list_last(&other->backends[BACKEND_IDLE]);
+            if (other == pool || last == NULL || (same_user && other->user != pool->user)) {
+                continue;
+            }
+            struct backend *b = list_entry(last, struct backend, link);
+
+            if (oldest == NULL || b->idle_since_us < oldest->idle_since_us) {
+                oldest = b;
+            }
+        }
+    }
+    if (oldest == NULL) {
+        return false;
+    }
+    backend_close(oldest, "evicted", NULL);
+    return true;
+}
+
+static bool may_open(struct pool *pool, unsigned allowed)
+{
+    const struct database *db = pool->db;
+    const struct pool_user *user = pool->user;
+
+    if (pool->n_backends >= allowed) {
+        return false;
+    }
+    if (pool->retry_at_us > clock_now_us()) {
+        pool_wake_at(pool, pool->retry_at_us);
+        return false;
+    }
+    if (pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) >= MAX_CONNECTING) {
+        return false;
+    }
+    if (db->max_connections > 0 && db->n_connections >= db->max_connections && !evict_one(pool, false)) {
+        return false;
+    }
+    return user->max_connections == 0 || user->n_connections < user->max_connections || evict_one(pool, true);
+}
+
+static bool open_one(struct pool *pool)
+{
+    if (pool->n_backends >= pool->limits.size) {
+        log_warning("pool %s/%s: taking connection from reserve_pool", pool->db->name, pool->user->name);
+    }
+    return backend_open(pool) != NULL;
+}
+
+/* Connections that will be free without our doing: those on their way, and those being cleaned. */
+static unsigned expected(const struct pool *pool)
+{
+    return pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) + pool_count(pool, BACKEND_SETUP) +
+           pool_count(pool, BACKEND_CHECK);
+}
+
+static void open_missing(struct pool *pool)
+{
+    unsigned min = pool->limits.min_size;
+
+    while (expected(pool) < pool->waiters.n && may_open(pool, allowed_now(pool))) {
+        if (!open_one(pool)) {
+            return;
+        }
+    }
+    if (pool->clients.n == 0 && !pool->limits.forced_user) {
+        return;
+    }
+    while (pool->n_backends < min && may_open(pool, pool->limits.size)) {
+        if (!open_one(pool)) {
+            return;
+        }
+    }
+}
+
+static void serve_waiters(struct pool *pool)
+{
+    while (!list_is_empty(&pool->waiters)) {
+        struct lease *first = list_entry(list_first(&pool->waiters), struct lease, link);
+        struct backend *b = pick_idle(pool);
+
+        if (b == NULL) {
+            return;
+        }
+        if (needs_check(pool, b)) {
+            backend_start_check(b);
+            continue;
+        }
+        grant(pool, first, b);
+        first->ops->granted(first);
+    }
+}
+
+/* The moment of the queue's next event, so that somebody looks at it then. */
+static void watch_queue(struct pool *pool)
+{
+    const struct pool_limits *lim = &pool->limits;
+    const struct lease *first;
+
+    if (list_is_empty(&pool->waiters)) {
+        return;
+    }
+    first = list_entry(list_first(&pool->waiters), struct lease, link);
+    if (lim->query_wait_timeout_us > 0) {
+        pool_wake_at(pool, first->since_us + lim->query_wait_timeout_us);
+    }
+    if (lim->query_wait_notify_us > 0) {
+        pool_wake_at(pool, first->since_us + lim->query_wait_notify_us);
+    }
+}
+
+void pool_dispatch(struct pool *pool)
+{
+    if (pool->is_dispatching) {
+        pool->again = true;
+        return;
+    }
+    pool->is_dispatching = true;
+    do {
+        pool->again = false;
+        if (!pool_is_stopped(pool)) {
+            serve_waiters(pool);
+            open_missing(pool);
+        }
+    } while (pool->again);
+    pool->is_dispatching = false;
+    watch_queue(pool);
+}
+
+static void on_dispatch_later(struct loop_deferred *work)
+{
+    pool_dispatch(container_of(work, struct pool, dispatch_later));
+}
+
+void pool_dispatch_later(struct pool *pool)
+{
+    loop_defer(pool->env->loop, &pool->dispatch_later, on_dispatch_later);
+}
+
+void pool_backend_is_free(struct pool *pool, struct backend *b)
+{
+    if (b->n_cancels > 0) {
+        backend_set_state(b, BACKEND_CANCELED); /* a late cancel must not hit the next owner's query */
+        return;
+    }
+    if (b->close_needed || b->generation != pool->generation || b->target != pool->db->target) {
+        backend_close(b, "database configuration changed", NULL);
+        return;
+    }
+    if (pool->db->pause == DATABASE_PAUSED || (pool->db->wait_close && pool->limits.mode != POOL_SESSION)) {
+        backend_close(b, "obsolete connection", NULL);
+        return;
+    }
+    if (backend_is_expired(b) || (b->was_used && pool->limits.server_lifetime_us == 0)) {
+        backend_close(b, "server lifetime over", NULL);
+        return;
+    }
+    b->idle_since_us = clock_now_us();
+    backend_set_state(b, BACKEND_IDLE);
+    if (list_is_empty(&pool->waiters)) {
+        if (pool->limits.server_idle_timeout_us > 0) {
+            pool_wake_at(pool, b->idle_since_us + pool->limits.server_idle_timeout_us);
+        }
+        if (b->lifetime_us != UINT64_MAX) {
+            pool_wake_at(pool, b->connected_us + b->lifetime_us);
+        }
+        return;
+    }
+    pool_dispatch(pool);
+}
+
+void pool_backend_closed(struct pool *pool, struct backend *b)
+{
+    (void)b;
+    if (pool->n_backends == 0 && pool->clients.n == 0) {
+        pool->empty_since_us = clock_now_us();
+    }
+    pool_dispatch_later(pool); /* to fill up, or to serve who waits; not from within whatever closed it */
+    pool->env->ops->changed(pool->env);
+}
+
+/* --- connection attempts --- */
+
+void pool_connect_succeeded(struct pool *pool)
+{
+    pool->has_failed = false;
+    pool->retry_at_us = 0;
+}
+
+static struct lease *first_waiter(const struct pool *pool, bool only_logins)
+{
+    struct lease *l;
+
+    list_for_each(&pool->waiters, l, link) {
+        if (l->is_login || !only_logins) {
+            return l;
+        }
+    }
+    return NULL;
+}
+
+static void fail_waiter(struct pool *pool, struct lease *l, const struct pg_error *e)
+{
+    list_remove(&pool->waiters, &l->link);
+    l->state = LEASE_NONE;
+    l->pool = NULL;
+    l->ops->failed(l, e);
+}
+
+void pool_fail_waiters(struct pool *pool, const struct pg_error *e, bool only_logins)
+{
+    /* Not more than wait now: a callback may close any of them, and may queue new ones. */
+    for (unsigned left = pool->waiters.n; left > 0; left--) {
+        struct lease *l = first_waiter(pool, only_logins);
+
+        if (l == NULL) {
+            return;
+        }
+        fail_waiter(pool, l, e);
+    }
+}
+
+void pool_connect_failed(struct pool *pool, const struct pg_error *e, bool from_server)
+{
+    unsigned alive = pool_count(pool, BACKEND_IDLE) + pool_count(pool, BACKEND_ACTIVE) +
+                     pool_count(pool, BACKEND_CLEANING) + pool_count(pool, BACKEND_CHECK);
+
+    pool->has_failed = true;
+    pool->last_error = *e;
+    pool->retry_at_us = clock_now_us() + pool->limits.server_login_retry_us;
+    pool_wake_at(pool, pool->retry_at_us);
+    if (alive > 0) {
+        return; /* who waits will be served by the others */
+    }
+    /* What the server itself says is for everybody who waits. That it cannot be reached is for those who are logging
+     * in; a query goes on waiting, up to query_wait_timeout: a restart of the server is no error then. */
+    pool_fail_waiters(pool, e, !from_server);
+}
+
+/* --- closing --- */
+
+void pool_close_idle(struct pool *pool, const char *reason)
+{
+    while (!list_is_empty(&pool->backends[BACKEND_IDLE])) {
+        backend_close(list_entry(list_first(&pool->backends[BACKEND_IDLE]), struct backend, link), reason, NULL);
+    }
+}
+
+void pool_reconnect(struct pool *pool)
+{
+    pool->generation++;
+    pool->retry_at_us = 0;
+    pool_close_idle(pool, "database configuration changed");
+    for (unsigned i = 0; i < BACKEND_CLOSED; i++) {
+        struct backend *b;
+
+        list_for_each(&pool->backends[i], b, link) {
+            b->close_needed = true;
+        }
+    }
+    pool_dispatch_later(pool);
+}
+
+void pool_kill(struct pool *pool, const struct pg_error *why)
+{
+    pool_fail_waiters(pool, why, false);
+    for (unsigned i = 0; i < BACKEND_CLOSED; i++) {
+        while (!list_is_empty(&pool->backends[i])) {
+            backend_close(list_entry(list_first(&pool->backends[i]), struct backend, link), "killed", why);
+        }
+    }
+}
+
+/* --- time --- */
+
+void pool_wake_at(struct pool *pool, usec_t at_us)
+{
+    usec_t now_us = clock_now_us();
+
+    if (loop_timer_is_set(&pool->timer) && pool->timer_at_us <= at_us) {
+        return;
+    }
+    pool->timer_at_us = at_us;
+    loop_timer_set(pool->env->loop, &pool->timer, at_us > now_us ? at_us - now_us + 1000 : 0);
+}
+
+static void check_queue(struct pool *pool)
+{
+    const struct pool_limits *lim = &pool->limits;
+    usec_t now_us = clock_now_us();
+
+    while (lim->query_wait_timeout_us > 0 && !list_is_empty(&pool->waiters)) {
+        struct lease *l = list_entry(list_first(&pool->waiters), struct lease, link);
+        struct pg_error e;
+
+        if (now_us - l->since_us < lim->query_wait_timeout_us) {
+            break;
+        }
+        pg_error_set(&e, SQLSTATE_PROTOCOL_VIOLATION, "query_wait_timeout");
+        if (pool->has_failed) { /* say why there was no connection */
+            (void)snprintf(e.detail, sizeof(e.detail), "The last connection attempt failed: %.*s",
+                           (int)sizeof(e.detail) - 64, pool->last_error.message);
+        }
+        fail_waiter(pool, l, &e);
+    }
+    if (lim->query_wait_notify_us > 0) {
+        struct lease *l;
+
+        list_for_each(&pool->waiters, l, link) {
+            if (now_us - l->since_us < lim->query_wait_notify_us) {
+                pool_wake_at(pool, l->since_us + lim->query_wait_notify_us);
+                break;
+            }
+            if (!l->told_waiting) {
+                l->told_waiting = true;
+                if (l->ops->waiting != NULL) {
+                    l->ops->waiting(l);
+                }
+            }
+        }
+    }
+}
+
+static void check_idle(struct pool *pool)
+{
+    usec_t now_us = clock_now_us();
+    usec_t timeout_us = pool->limits.server_idle_timeout_us;
+    struct backend *b;
+
+    list_for_each(&pool->backends[BACKEND_IDLE], b, link) {
+        if (backend_is_expired(b)) {
+            backend_close(b, "server lifetime over", NULL);
+            continue;
+        }
+        if (timeout_us > 0 && pool->n_backends > pool->limits.min_size) {
+            if (now_us - b->idle_since_us >= timeout_us) {
+                backend_close(b, "server idle timeout", NULL);
+                continue;
+            }
+            pool_wake_at(pool, b->idle_since_us + timeout_us);
+        }
+        if (b->lifetime_us != UINT64_MAX) {
+            pool_wake_at(pool, b->connected_us + b->lifetime_us);
+        }
+    }
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct pool *pool = container_of(timer, struct pool, timer);
+    struct backend *b;
+
+    pool->timer_at_us = 0;
+    check_queue(pool);
+    check_idle(pool);
+    list_for_each(&pool->backends[BACKEND_ACTIVE], b, link) {
+        backend_check_deadlines(b);
+    }
+    pool_dispatch(pool);
+}

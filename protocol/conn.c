@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: ISC */
+#include "protocol/conn.h"
+
+#include "daemon/util/num.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* One TLS record holds at most this much. */
+#define TLS_RECORD_BYTES ((size_t)16384)
+
+void conn_init(struct conn *c, int fd, loop_io_fn fn)
+{
+    *c = (struct conn){.tls = NULL};
+    loop_io_init(&c->io, fd, fn);
+}
+
+static void drop_queue(struct conn *c)
+{
+    if (c->out != NULL) {
+        buf_done(c->out);
+        free(c->out);
+        c->out = NULL;
+        c->out_sent = 0;
+    }
+}
+
+void conn_done(struct conn *c, struct loop *loop)
+{
+    int fd = loop_io_fd(&c->io);
+
+    if (fd < 0) {
+        return;
+    }
+    loop_io_stop(loop, &c->io);
+    if (c->tls != NULL) {
+        c->tls = tls_free(c->tls);
+    }
+    drop_queue(c);
+    (void)close(fd); /* libev needs no epoll DEL: the kernel forgets a closed descriptor */
+    loop_io_init(&c->io, -1, NULL);
+}
+
+static void update_watcher(struct conn *c, struct loop *loop)
+{
+    unsigned events = LOOP_NONE;
+
+    if (c->reading) {
+        events |= LOOP_READ;
+    }
+    if ((c->out != NULL && !c->broken) || c->tls_wants_write) {
+        events |= LOOP_WRITE;
+    }
+    loop_io_want(loop, &c->io, events);
+}
+
+void conn_want_read(struct conn *c, struct loop *loop, bool want)
+{
+    if (c->reading == want) {
+        return;
+    }
+    c->reading = want;
+    update_watcher(c, loop);
+    if (want && conn_has_pending(c)) {
+        loop_io_again(loop, &c->io);
+    }
+}
+
+void conn_set_tls(struct conn *c, struct tls *tls)
+{
+    c->tls = tls;
+}
+
+enum tls_result conn_handshake(struct conn *c, struct loop *loop)
+{
+    enum tls_result result = tls_handshake(c->tls);
+
+    c->tls_wants_write = result == TLS_WANT_WRITE;
+    update_watcher(c, loop);
+    return result;
+}
+
+static ssize_t read_plain(int fd, void *buf, size_t len)
+{
+    ssize_t n = recv(fd, buf, len, MSG_DONTWAIT);
+
+    if (n > 0) {
+        return n;
+    }
+    if (n == 0) {
+        return CONN_EOF;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+        return CONN_AGAIN;
+    }
+    return errno == EPERM ? -EIO : -errno; /* -EPERM is CONN_EOF */
+}
+
+static ssize_t read_tls(struct conn *c, struct loop *loop, void *buf, size_t len)
+{
+    size_t n = 0;
+    bool wanted_write = c->tls_wants_write;
+    enum tls_result result = tls_read(c->tls, buf, len, &n);
+
+    c->tls_wants_write = result == TLS_WANT_WRITE;
+    if (c->tls_wants_write != wanted_write) {
+        update_watcher(c, loop);
+    }
+    switch (result) {
+    case TLS_DONE:
+        return (ssize_t)n;
+    case TLS_WANT_READ:
+    case TLS_WANT_WRITE:
+        return CONN_AGAIN;
+    case TLS_CLOSED:
+        return CONN_EOF;
+    case TLS_ERROR:
+        return -EPROTO;
+    }
+    unreachable();
+}
+
+ssize_t conn_read(struct conn *c, struct loop *loop, void *buf, size_t len)
+{
+    if (UNLIKELY(c->tls != NULL)) {
+        return read_tls(c, loop, buf, len);
+    }
+    return read_plain(loop_io_fd(&c->io), buf, len);
+}
+
+bool conn_has_pending(const struct conn *c)
+{
+    return c->tls != NULL && tls_pending(c->tls) > 0;
+}
+
+static size_t iov_total(const struct iovec *iov, int n)
+{
+    size_t total = 0;
+
+    for (int i = 0; i < n; i++) {
+        total += iov[i].iov_len;
+    }
+    return total;
+}
+
+/* Writes as much as goes. The result says how much went; a broken stream swallows everything, its end shows when it is
+ * read. */
+static size_t write_plain(struct conn *c, const struct iovec *iov, int n)
+{
+    struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n}; /* sendmsg does not change it */
+    ssize_t sent = n == 1 ? send(loop_io_fd(&c->io), iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+                          : sendmsg(loop_io_fd(&c->io), &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+    if (sent >= 0) {
+        return (size_t)sent;
+    }
+    if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+        c->broken = true;
+    }
+    return 0;
+}
+
+static size_t write_tls(struct conn *c, const uint8_t *data, size_t len)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        size_t n = 0;
+        enum tls_result result = tls_write(c->tls, data + done, len - done, &n);
+
+        if (result == TLS_DONE) {
+            done += n;
+            continue;
+        }
+        if (result != TLS_WANT_WRITE && result != TLS_WANT_READ) {
+            c->broken = true;
+        }
+        break;
+    }
+    return done;
+}
+
+static bool queue(struct conn *c, const struct iovec *iov, int n, size_t skip)
+{
+    if (c->out == NULL) {
+        c->out = calloc(1, sizeof(*c->out));
+        if (c->out == NULL) {
+            return false;
+        }
+        buf_init(c->out, CONN_QUEUE_MAX_BYTES);
+        c->out_sent = 0;
+    } else if (c->out_sent > 0) {
+        buf_consume(c->out, c->out_sent);
+        c->out_sent = 0;
+    }
+    for (int i = 0; i < n; i++) {
+        size_t len = iov[i].iov_len;
+
+        if (skip >= len) {
+            skip -= len;
+            continue;
+        }
+        (void)buf_append(c->out, (const uint8_t *)iov[i].iov_base + skip, len - skip); /* asked below */
+        skip = 0;
+    }
+    return buf_ok(c->out);
+}
+
+/* TLS takes contiguous bytes only: several small pieces become one record. */
+static bool sendv_tls(struct conn *c, const struct iovec *iov, int n, size_t total)
+{
+    uint8_t record[TLS_RECORD_BYTES];
+    const uint8_t *data = iov->iov_base;
+
+    if (n > 1) {
+        size_t len = 0;
+
+        if (total > sizeof(record)) {
+            return queue(c, iov, n, 0); /* leaves at once, by conn_sendv() */
+        }
+        for (int i = 0; i < n; i++) {
+            memcpy(record + len, iov[i].iov_base, iov[i].iov_len);
+            len += iov[i].iov_len;
+        }
+        data = record;
+    }
+    total -= write_tls(c, data, total);
+    if (total == 0 || c->broken) {
+        return true;
+    }
+    /* What TLS refused must be offered again unchanged and not shorter: the queue keeps it in order. */
+    return queue(c, iov, n, iov_total(iov, n) - total);
+}
+
+static void flush(struct conn *c)
+{
+    while (c->out != NULL && !c->broken) {
+        struct iovec iov = {.iov_base = c->out->data + c->out_sent, .iov_len = c->out->len - c->out_sent};
+        size_t n = c->tls != NULL ? write_tls(c, iov.iov_base, iov.iov_len) : write_plain(c, &iov, 1);
+
+        c->out_sent += num_u32(n);
+        if (c->out_sent == c->out->len) {
+            drop_queue(c);
+        } else if (n == 0 || c->tls == NULL) {
+            return;
+        }
+    }
+}
+
+bool conn_sendv(struct conn *c, struct loop *loop, const struct iovec *iov, int n)
+{
+    size_t total;
+    size_t sent;
+
+    if (UNLIKELY(c->broken)) {
+        return true;
+    }
+    total = iov_total(iov, n);
+    if (total == 0) {
+        return true;
+    }
+    if (c->out != NULL) {
+        return queue(c, iov, n, 0); /* the watcher waits for room already */
+    }
+    if (c->tls != NULL) {
+        if (!sendv_tls(c, iov, n, total)) {
+            return false;
+        }
+        flush(c);
+    } else {
+        sent = write_plain(c, iov, n);
+        if (LIKELY(sent == total) || c->broken) {
+            return true;
+        }
+        if (!queue(c, iov, n, sent)) {
+            return false;
+        }
+    }
+    if (c->out != NULL) {
+        update_watcher(c, loop);
+    }
+    return true;
+}
+
+bool conn_send(struct conn *c, struct loop *loop, const void *data, size_t len)
+{
+    struct iovec iov = {.iov_base = (void *)data, .iov_len = len}; /* never written to */
+
+    return conn_sendv(c, loop, &iov, 1);
+}
+
+void conn_on_writable(struct conn *c, struct loop *loop)
+{
+    flush(c);
+    update_watcher(c, loop);
+}
+
+void conn_move(struct conn *to, struct conn *from, struct loop *loop, loop_io_fn fn)
+{
+    int fd = loop_io_fd(&from->io);
+
+    loop_io_stop(loop, &from->io);
+    *to = *from;
+    *from = (struct conn){.tls = NULL};
+    loop_io_init(&from->io, -1, NULL);
+    loop_io_init(&to->io, fd, fn);
+    update_watcher(to, loop);
+}

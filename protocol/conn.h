@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: ISC */
+/* A byte stream over a non-blocking socket, plain or TLS, with a queue for what the socket does not take at once.
+ * Clients and backends embed one. It never parses, never closes by itself and never blocks; death is told by the return
+ * values, from the read side (a failed write shows there soon enough).
+ *
+ * Reading and writing cost one syscall each and nothing else: the watcher is touched only for back-pressure and for the
+ * rest of a write that met EAGAIN. */
+#ifndef PGPOOLD_PROTOCOL_CONN_H
+#define PGPOOLD_PROTOCOL_CONN_H
+
+#include "daemon/util/buf.h"
+#include "daemon/util/loop.h"
+#include "protocol/tls.h"
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* Above this many queued bytes the source should not be read any more; below the low mark it may go on. */
+#define CONN_HIGH_BYTES ((size_t)256 * 1024)
+#define CONN_LOW_BYTES ((size_t)64 * 1024)
+/* Nothing is ever queued beyond this: the connection is given up instead. */
+#define CONN_QUEUE_MAX_BYTES ((size_t)40 << 20)
+
+#define CONN_AGAIN 0 /* conn_read: nothing now */
+#define CONN_EOF (-1) /* conn_read: the peer ended the stream */
+
+struct conn {
+    /* private */
+    struct loop_io io;
+    struct tls *tls;       /* NULL: plain; owned */
+    struct buf *out;       /* bytes still to be written; NULL: none; owned */
+    uint32_t out_sent;     /* bytes of out that are gone already */
+    bool reading;          /* the owner wants to read */
+    bool tls_wants_write;  /* a TLS read or handshake step waits for room in the socket */
+    bool broken;           /* a write failed: nothing more is written */
+};
+
+/* @fd: non-blocking; owned from now on. Nothing is watched until conn_want_read(). */
+void conn_init(struct conn *c, int fd, loop_io_fn fn);
+/* Stops watching, frees, closes the descriptor. May run twice. */
+void conn_done(struct conn *c, struct loop *loop);
+
+static inline bool conn_is_open(const struct conn *c)
+{
+    return loop_io_fd(&c->io) >= 0;
+}
+
+static inline int conn_fd(const struct conn *c)
+{
+    return loop_io_fd(&c->io);
+}
+
+/* Switches to TLS; @tls is owned from now on. */
+void conn_set_tls(struct conn *c, struct tls *tls);
+/* Runs the handshake one step. TLS_DONE, or TLS_WANT_* (the watcher is set accordingly), or an error. */
+enum tls_result conn_handshake(struct conn *c, struct loop *loop);
+
+/* At most @len bytes. > 0: so many; CONN_AGAIN; CONN_EOF; other negative: -errno. */
+ssize_t conn_read(struct conn *c, struct loop *loop, void *buf, size_t len);
+/* Are there bytes that were read off the socket but not yet by conn_read()? The loop would not tell. */
+bool conn_has_pending(const struct conn *c);
+
+/* Sends all of it, in order, at once as far as the socket takes it; the rest is copied and follows by itself when
+ * conn_on_writable() is called. false: out of memory or over the ceiling; the connection is of no use any more. */
+MUSTCHECK bool conn_sendv(struct conn *c, struct loop *loop, const struct iovec *iov, int n);
+MUSTCHECK bool conn_send(struct conn *c, struct loop *loop, const void *data, size_t len);
+
+/* To be called with LOOP_WRITE from the owner's callback. */
+void conn_on_writable(struct conn *c, struct loop *loop);
+
+static inline size_t conn_queued(const struct conn *c)
+{
+    return c->out == NULL ? 0 : c->out->len - c->out_sent;
+}
+
+/* Back-pressure: shall the watcher report readable? Cheap when nothing changes. */
+void conn_want_read(struct conn *c, struct loop *loop, bool want);
+
+/* Moves all but the watcher to @to, whose callback is @fn; @from is then closed and empty. */
+void conn_move(struct conn *to, struct conn *from, struct loop *loop, loop_io_fn fn);
+
+#endif
