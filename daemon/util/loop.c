@@ -11,17 +11,51 @@ struct loop {
     struct ev_loop *ev;
     struct ev_check check;     /* after the wait: the clock */
     struct ev_prepare prepare; /* before the wait: deferred work */
+    struct ev_idle idle;       /* active while "again" is not empty: the wait must not block */
+    struct loop_io **again;    /* to be called once more in the next turn; NULL entries were stopped since */
+    size_t n_again;
+    size_t cap_again;
     struct loop_deferred *first;
     struct loop_deferred **last;
     uint64_t turns;
 };
 
+static void feed_again(struct loop *loop)
+{
+    if (loop->n_again == 0) {
+        return;
+    }
+    for (size_t i = 0; i < loop->n_again; i++) {
+        if (loop->again[i] != NULL) {
+            ev_feed_event(loop->ev, &loop->again[i]->ev, EV_READ);
+        }
+    }
+    loop->n_again = 0;
+    ev_idle_stop(loop->ev, &loop->idle);
+}
+
+static void forget_again(struct loop *loop, const struct loop_io *io)
+{
+    for (size_t i = 0; i < loop->n_again; i++) {
+        if (loop->again[i] == io) {
+            loop->again[i] = NULL;
+        }
+    }
+}
+
 static void on_check(struct ev_loop *ev, struct ev_check *w, int revents)
+{
+    (void)ev;
+    (void)revents;
+    clock_update();
+    feed_again(container_of(w, struct loop, check));
+}
+
+static void on_idle(struct ev_loop *ev, struct ev_idle *w, int revents)
 {
     (void)ev;
     (void)w;
     (void)revents;
-    clock_update();
 }
 
 static void run_deferred(struct loop *loop)
@@ -89,6 +123,7 @@ struct loop *loop_new(void)
     ev_set_priority(&loop->check, EV_MAXPRI); /* before every other callback of the turn */
     ev_check_start(loop->ev, &loop->check);
     ev_unref(loop->ev);
+    ev_idle_init(&loop->idle, on_idle);
     ev_prepare_init(&loop->prepare, on_prepare);
     ev_prepare_start(loop->ev, &loop->prepare);
     ev_unref(loop->ev);
@@ -107,6 +142,7 @@ struct loop *loop_free(struct loop *loop)
     ev_ref(loop->ev);
     ev_check_stop(loop->ev, &loop->check);
     ev_loop_destroy(loop->ev);
+    free(loop->again);
     free(loop);
     return NULL;
 }
@@ -159,6 +195,9 @@ void loop_io_want(struct loop *loop, struct loop_io *io, unsigned events)
         return;
     }
     ev_io_stop(loop->ev, &io->ev);
+    if ((events & LOOP_READ) == 0) {
+        forget_again(loop, io);
+    }
     if (events != LOOP_NONE) {
         /* Not ev_io_set: the descriptor is the same, so libev needs one epoll_ctl at most. */
         ev_io_modify(&io->ev, (int)events);
@@ -168,13 +207,24 @@ void loop_io_want(struct loop *loop, struct loop_io *io, unsigned events)
 
 void loop_io_set_fd(struct loop *loop, struct loop_io *io, int fd)
 {
-    ev_io_stop(loop->ev, &io->ev);
+    loop_io_stop(loop, io);
     ev_io_set(&io->ev, fd, EV_NONE);
 }
 
 void loop_io_stop(struct loop *loop, struct loop_io *io)
 {
     ev_io_stop(loop->ev, &io->ev);
+    forget_again(loop, io);
+}
+
+void loop_io_again(struct loop *loop, struct loop_io *io)
+{
+    if (loop->n_again == loop->cap_again) {
+        loop->cap_again = MAX(loop->cap_again * 2, (size_t)64); /* bounded by the number of descriptors */
+        loop->again = allocate(loop->again, (long)(loop->cap_again * sizeof(struct loop_io *)));
+    }
+    loop->again[loop->n_again++] = io;
+    ev_idle_start(loop->ev, &loop->idle);
 }
 
 static void on_timer(struct ev_loop *ev, struct ev_timer *w, int revents)

@@ -76,6 +76,9 @@ unsigned loop_io_wanted(const struct loop_io *io);
 void loop_io_set_fd(struct loop *loop, struct loop_io *io, int fd);
 /* Stops watching; call it before close(2). */
 void loop_io_stop(struct loop *loop, struct loop_io *io);
+/* Calls @io's callback with LOOP_READ in the next turn, which then does not wait: for a callback that stopped early so
+ * that others get their turn, and for bytes that TLS holds already. @io must be watched. */
+void loop_io_again(struct loop *loop, struct loop_io *io);
 static inline int loop_io_fd(const struct loop_io *io)
 {
     return io->ev.fd;
