@@ -213,6 +213,7 @@ static const char *cipher_list(const char *text)
 /* -- the context -- */
 
 /* ALPN offered but without "postgresql": the handshake ends, as PostgreSQL and RFC 7301 have it. */
+/* NOLINTNEXTLINE(readability-function-size): the signature is OpenSSL's */
 static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
                        const unsigned char *in, unsigned in_len, void *arg)
 {

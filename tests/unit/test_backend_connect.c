@@ -44,6 +44,7 @@ enum act {
 
 static struct certs *certs;
 static struct loop *loop;
+static bool asks_for_certificate; /* the next fake server does */
 
 /* -- the fake server -- */
 
@@ -239,7 +240,13 @@ static void fake_start(struct fake *f, const enum act *acts, unsigned n_acts, bo
     if (f->pid == 0) {
         struct tls_settings s = {.key_file = certs->server_key, .cert_file = certs->server_cert};
         struct tls_error err;
-        struct tls_context *ctx = with_tls ? tls_context_new(&s, &err) : NULL;
+        struct tls_context *ctx;
+
+        if (asks_for_certificate) {
+            s.sslmode = TLS_VERIFY_CA;
+            s.ca_file = certs->ca_cert;
+        }
+        ctx = with_tls ? tls_context_new(&s, &err) : NULL;
 
         alarm(30);
         close(pipe_fds[0]);
@@ -625,6 +632,30 @@ static void test_wrong_host_name(void **state)
     fake_stop(&f);
 }
 
+static void test_client_certificate(void **state)
+{
+    static const enum act auth[] = {ACT_AUTH};
+    struct backend_connect_params p;
+    struct outcome o;
+    struct fake f;
+
+    (void)state;
+    asks_for_certificate = true;
+    fake_start(&f, auth, 1, true, false);
+    asks_for_certificate = false;
+    p = params(&f);
+    p.sslmode = TLS_REQUIRE;
+    attempt(&p, &o);
+    assert_int_equal(o.r.status, BACKEND_CONNECT_FAILED);
+    p.sslcert = certs->client_cert;
+    p.sslkey = certs->client_key;
+    attempt(&p, &o);
+    assert_int_equal(o.r.status, BACKEND_CONNECT_OK);
+    assert_int_equal(first_byte(&o), 'R');
+    outcome_close(&o);
+    fake_stop(&f);
+}
+
 static void never(struct backend_connect *c, void *owner, const struct backend_connect_result *r)
 {
     (void)c;
@@ -795,6 +826,7 @@ int main(void)
         cmocka_unit_test(test_startup_message),
         cmocka_unit_test(test_refusals_before_any_byte),
         cmocka_unit_test(test_wrong_host_name),
+        cmocka_unit_test(test_client_certificate),
         cmocka_unit_test(test_freed_under_way),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_cancel_nobody_listens),
