@@ -318,6 +318,31 @@ void client_close_text(struct client *c, const char *sqlstate, const char *fmt, 
 
 /* --- use --- */
 
+static bool is_idle(const struct client *c)
+{
+    return c->state == CLIENT_IDLE || (c->state == CLIENT_ACTIVE && backend_is_quiet(c->lease.backend));
+}
+
+void client_check_idle(struct pool *pool)
+{
+    usec_t timeout_us = pool->limits.client_idle_timeout_us;
+    struct client *c;
+
+    list_for_each(&pool->clients, c, link) {
+        if (!is_idle(c)) {
+            continue;
+        }
+        if (clock_now_us() - c->request_us < timeout_us) {
+            pool_wake_at(pool, c->request_us + timeout_us);
+            if (pool->limits.mode != POOL_SESSION) {
+                return; /* the list is by idleness: the others are due later */
+            }
+            continue;
+        }
+        client_close_text(c, SQLSTATE_IDLE_SESSION_TIMEOUT, "client_idle_timeout");
+    }
+}
+
 void client_send(struct client *c, const void *data, size_t len)
 {
     if (c->state != CLIENT_CLOSED && !conn_send(&c->conn, c->server->loop, data, len)) {
@@ -341,6 +366,9 @@ void client_on_io(struct loop_io *io, unsigned events)
 
     if ((events & LOOP_WRITE) != 0) {
         conn_on_writable(&c->conn, c->server->loop);
+        if (c->state == CLIENT_STARTUP) {
+            client_startup_readable(c); /* a TLS handshake that waited for room */
+        }
         client_relay_writable(c);
     }
     if ((events & LOOP_READ) != 0 && c->state != CLIENT_CLOSED) {

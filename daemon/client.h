@@ -149,6 +149,11 @@ const char *client_addr(const struct client *c, char ret[CLIENT_ADDR_SIZE]);
 const char *client_database_name(const struct client *c);
 const char *client_user_name(const struct client *c);
 
+/* client_idle_timeout: closes the clients of @pool that are idle too long. */
+void client_check_idle(struct pool *pool);
+/* The server's login timer: client_login_timeout. */
+void client_check_logins(struct loop_timer *timer);
+
 /* --- between the files of a client --- */
 void client_on_io(struct loop_io *io, unsigned events);        /* client.c: hands on by state */
 void client_startup_readable(struct client *c);                /* client_startup.c */

@@ -662,15 +662,15 @@ static const char *first_set(const char *a, const char *b)
 }
 
 /* Looks the user up by auth_query. false: there is none for this database, or it cannot be started (c is closed then). */
-static bool start_auth_query(struct client *c, struct database *db)
+static bool start_auth_query(struct client *c)
 {
     struct server *s = c->server;
     const struct settings *set = settings_of(c);
-    const struct database_config *dc = db != NULL ? config_database(s->config, db->name) : NULL;
+    const struct database_config *dc = config_database(s->config, c->u.login->database);
     const char *auth_user;
     const char *auth_dbname;
     const char *sql;
-    struct database *auth_db = db;
+    struct database *auth_db;
     struct pool *pool;
 
     if (dc == NULL) {
@@ -679,21 +679,19 @@ static bool start_auth_query(struct client *c, struct database *db)
     auth_user = first_set(dc != NULL ? dc->auth_user : "", set->auth_user);
     auth_dbname = first_set(dc != NULL ? dc->auth_dbname : "", set->auth_dbname);
     sql = first_set(dc != NULL ? dc->auth_query : "", set->auth_query);
-    if (*auth_user == '\0' || (db == NULL && *auth_dbname == '\0')) {
+    if (*auth_user == '\0') {
         return false;
     }
-    if (*auth_dbname != '\0') {
-        if (config_name_is_console(auth_dbname)) {
-            client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "cannot use the reserved \"%s\" database as an auth_dbname",
-                              auth_dbname);
-            return false;
-        }
-        auth_db = reload_find_database(s, auth_dbname);
-        if (auth_db == NULL) {
-            client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "authentication database \"%s\" is not configured",
-                              auth_dbname);
-            return false;
-        }
+    if (config_name_is_console(auth_dbname)) {
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "cannot use the reserved \"%s\" database as an auth_dbname",
+                          auth_dbname);
+        return false;
+    }
+    auth_db = reload_find_database(s, first_set(auth_dbname, c->u.login->database));
+    if (auth_db == NULL) {
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "authentication database \"%s\" is not configured",
+                          auth_dbname);
+        return false;
     }
     if (auth_db->is_disabled) {
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "authentication database \"%s\" is disabled", auth_db->name);
@@ -710,7 +708,7 @@ static bool start_auth_query(struct client *c, struct database *db)
 }
 
 /* A user that comes from auth_user's own login must be in auth_file, or it would ask for itself for ever. */
-static void find_secret(struct client *c, struct database *db)
+static void find_secret(struct client *c)
 {
     struct auth *a = c->u.login->auth;
     const struct userlist *list = c->server->config->userlist;
@@ -721,7 +719,7 @@ static void find_secret(struct client *c, struct database *db)
     } else if (a->method == AUTH_TYPE_ANY) {
         a->is_mock = false;
     } else if (a->method != AUTH_TYPE_CERT && a->method != AUTH_TYPE_PEER && a->method != AUTH_TYPE_REJECT) {
-        if (!c->u.login->is_console && start_auth_query(c, db)) {
+        if (!c->u.login->is_console && start_auth_query(c)) {
             return;
         }
         a->is_mock = true;
@@ -777,7 +775,6 @@ void client_auth_begin(struct client *c)
 {
     struct server *s = c->server;
     struct client_login *l = c->u.login;
-    struct database *db = NULL;
     const char *replication = startup_find(&l->startup, "replication");
 
     if (!read_startup(c)) {
@@ -809,13 +806,11 @@ void client_auth_begin(struct client *c)
     if (!choose_method(c)) {
         return;
     }
-    if (!l->is_console) {
-        db = reload_find_database(s, l->database);
-        l->auth->is_mock = db == NULL;
-    }
-    if (db == NULL && !l->is_console) {
+    /* Nothing is created for a client that has proved nothing: an auto-database comes with its first login. */
+    if (!l->is_console && config_database(s->config, l->database) == NULL && s->config->autodb == NULL) {
+        l->auth->is_mock = true;
         start_exchange(c);
-    } else {
-        find_secret(c, db);
+        return;
     }
+    find_secret(c);
 }

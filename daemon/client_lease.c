@@ -73,6 +73,8 @@ void client_give_back(struct client *c)
     if (c->pool->limits.client_idle_timeout_us > 0) { /* the list is by idleness then */
         list_remove(&c->pool->clients, &c->link);
         list_add_tail(&c->pool->clients, &c->link);
+        c->request_us = clock_now_us();
+        pool_wake_at(c->pool, c->request_us + c->pool->limits.client_idle_timeout_us);
     }
     lease_release(&c->lease);
     if (c->close_after) {

@@ -150,6 +150,10 @@ static void welcome(struct client *c)
     c->u.login = client_login_free(c->u.login);
     lease_init(&c->lease, &client_lease_ops);
     client_set_state(c, CLIENT_IDLE);
+    c->request_us = clock_now_us();
+    if (c->pool->limits.client_idle_timeout_us > 0) {
+        pool_wake_at(c->pool, c->request_us + c->pool->limits.client_idle_timeout_us);
+    }
     client_send_buf(c, &out);
     if (c->state == CLIENT_IDLE && c->pool->n_backends < c->pool->limits.min_size) {
         pool_dispatch_later(c->pool);

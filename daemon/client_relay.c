@@ -175,6 +175,7 @@ static bool is_terminate(struct client *c, const struct frame *f)
     if (f->type != 'X') {
         return false;
     }
+    c->lease.is_polite = true;
     client_close_quiet(c, "client close request");
     return true;
 }

@@ -50,6 +50,30 @@ void client_startup_begin(struct client *c, struct listener *l)
     }
 }
 
+void client_check_logins(struct loop_timer *timer)
+{
+    struct server *s = container_of(timer, struct server, login_timer);
+    usec_t timeout_us = s->config->settings.client_login_timeout_us;
+    struct client *c;
+
+    if (timeout_us == 0) {
+        return;
+    }
+    list_for_each(&s->logins, c, link) { /* oldest first */
+        usec_t age_us = clock_now_us() - c->connect_us;
+
+        if (age_us < timeout_us) {
+            loop_timer_set(s->loop, timer, timeout_us - age_us + 1000);
+            return;
+        }
+        if (c->state == CLIENT_CANCEL) {
+            client_close_quiet(c, "cancel request timeout");
+        } else {
+            client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "client_login_timeout");
+        }
+    }
+}
+
 /* --- TLS --- */
 
 static bool tls_is_offered(const struct client *c)

@@ -64,6 +64,7 @@ struct backend {
     bool is_reset;         /* cleaning: the reset query was sent */
     bool is_rolled_back;   /* cleaning: ROLLBACK was sent */
     bool needs_reset;      /* cleaning: the reset query is due */
+    bool runs_out;         /* cleaning: the owner's last query runs to its end */
     bool cancel_sent;      /* cleaning: the abandoned query was cancelled */
     bool is_hub;           /* the LISTEN hub of the pool: never leased */
     uint64_t id;

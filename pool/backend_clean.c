@@ -74,6 +74,7 @@ static void finish(struct backend *b)
     b->is_reset = false;
     b->is_rolled_back = false;
     b->needs_reset = false;
+    b->runs_out = false;
     b->cancel_sent = false;
     b->query_start_us = 0;
     b->xact_start_us = 0;
@@ -83,6 +84,8 @@ static void finish(struct backend *b)
 /* One step further; called whenever nothing is outstanding. */
 static void go_on(struct backend *b)
 {
+    loop_timer_set(b->pool->env->loop, &b->timer, clean_limit_us(b->pool));
+    b->cancel_sent = true; /* nothing of the client's runs any more */
     if (b->tx_status != 'I') {
         if (b->is_rolled_back) {
             backend_close(b, "transaction did not roll back", NULL);
@@ -148,7 +151,7 @@ void backend_clean_up(struct backend *b)
         backend_close(b, "client left in the middle of a message", NULL);
         return;
     }
-    if (running && pool->limits.abandoned == POOL_ABANDONED_CLOSE) {
+    if (running && !b->runs_out && pool->limits.abandoned == POOL_ABANDONED_CLOSE) {
         (void)cancel_start(b, NULL, CANCEL_OF_OURS); /* else the server would go on with what nobody waits for */
         backend_close(b, "query was abandoned", NULL);
         return;
@@ -158,12 +161,10 @@ void backend_clean_up(struct backend *b)
     b->cancel_sent = false;
     b->injected_failed = false;
     if (!running) {
-        loop_timer_set(pool->env->loop, &b->timer, clean_limit_us(pool));
-        b->cancel_sent = true; /* nothing of the client's runs */
         go_on(b);
         return;
     }
-    if (pool->limits.abandoned == POOL_ABANDONED_CANCEL) {
+    if (pool->limits.abandoned == POOL_ABANDONED_CANCEL && !b->runs_out) {
         loop_timer_set(pool->env->loop, &b->timer, ABANDONED_GRACE_US);
     }
     if (b->inflight.copy_in) {

@@ -301,22 +301,28 @@ static bool on_ready(struct reader *rd, const uint8_t *m, size_t len, enum infli
     return true;
 }
 
-/* What the client's own statement would have caused. */
-static void forward_doom(struct reader *rd, const struct inflight_entry *e)
+static void forward_own(struct reader *rd, const char *sqlstate, const char *message)
 {
     struct buf text = BUF_INIT(4096);
-    struct pg_error error = {.severity = "ERROR"};
 
-    if (e->kind == INFLIGHT_PARSE) {
-        pg_error_set(&error, "42P05", "prepared statement \"%s\" already exists", e->prepared->name);
-    } else {
-        pg_error_set(&error, SQLSTATE_FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
-    }
-    error_msg_put_text(&text, 'E', "ERROR", error.sqlstate, error.message, NULL, NULL);
+    error_msg_put_text(&text, 'E', "ERROR", sqlstate, message, NULL, NULL);
     if (rd->has_sink && buf_ok(&text)) {
         outvec_copy(&rd->out, text.data, text.len);
     }
     buf_done(&text);
+}
+
+/* What the client's own statement would have caused. */
+static void forward_doom(struct reader *rd, const struct inflight_entry *e)
+{
+    char text[512];
+
+    if (e->kind == INFLIGHT_PARSE) {
+        (void)snprintf(text, sizeof(text), "prepared statement \"%s\" already exists", e->prepared->name);
+        forward_own(rd, "42P05", text);
+    } else {
+        forward_own(rd, SQLSTATE_FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
+    }
 }
 
 static bool is_fatal(const uint8_t *m, size_t len)
@@ -344,6 +350,9 @@ static bool on_error(struct reader *rd, const uint8_t *m, size_t len, enum infli
     }
     if (ours) {
         b->injected_failed = true;
+    } else if (b->query_cancel_us != 0 && b->last_error != NULL &&
+               strcmp(b->last_error->sqlstate, SQLSTATE_QUERY_CANCELED) == 0) {
+        forward_own(rd, SQLSTATE_QUERY_CANCELED, "query timeout");
     } else if (origin == INFLIGHT_DOOMED) {
         forward_doom(rd, head);
     } else if (step != INFLIGHT_NONE) {
@@ -468,8 +477,9 @@ static bool is_gathered(const struct backend *b, const struct frame *f)
         return f->total <= MSG_GATHER_MAX_BYTES;
     case 'T':
     case 't':
+        /* What ends an answer is seen as a whole, so that what follows it in order follows it on the wire. */
         head = inflight_head(&b->inflight);
-        return head != NULL && head->origin == INFLIGHT_INJECTED && f->total <= MSG_GATHER_MAX_BYTES;
+        return head != NULL && head->kind != INFLIGHT_QUERY && f->total <= MSG_GATHER_MAX_BYTES;
     default:
         return true;
     }

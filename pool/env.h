@@ -14,13 +14,17 @@
 /* One read takes at most this much; it is parsed in place and sent on from there. */
 #define ENV_SCRATCH_BYTES ((size_t)64 * 1024)
 
-struct pool_env;
 struct database;
+struct pool;
+struct pool_env;
 
 struct pool_env_ops {
     /* Something that a waiting console command may be waiting for has happened (a server connection closed, a client
      * left a pool). Called often; it should only note it. */
     void (*changed)(struct pool_env *env);
+    /* The pool's timer has fired and client_idle_timeout is on: closes clients that are idle too long and calls
+     * pool_wake_at() for the next. */
+    void (*check_clients)(struct pool *pool);
 };
 
 /* Settings of all server connections, set by daemon/reload.c. Strings are borrowed from the configuration in force and

@@ -69,6 +69,7 @@ void lease_abandon(struct lease *l)
         l->backend = NULL;
         l->pool = NULL;
         b->lease = NULL;
+        b->runs_out = l->is_polite;
         b->needs_reset = *b->pool->queries.reset != '\0' &&
                          (b->pool->limits.reset_always || b->pool->limits.mode == POOL_SESSION);
         backend_clean_up(b);

@@ -71,6 +71,7 @@ struct lease {
     /* private, but state and backend may be read */
     enum lease_state state;
     bool is_login;           /* waits to complete its login: told at once when the server cannot be reached */
+    bool is_polite;          /* the owner said goodbye: what it has sent is to run to its end, as on a server */
     bool told_waiting;       /* the owner was told that it waits (query_wait_notify) */
     struct backend *backend; /* LEASE_HELD */
     struct pool *pool;       /* LEASE_WAITING, LEASE_HELD */

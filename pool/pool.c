@@ -567,6 +567,9 @@ static void on_timer(struct loop_timer *timer)
     pool->timer_at_us = 0;
     check_queue(pool);
     check_idle(pool);
+    if (pool->limits.client_idle_timeout_us > 0) {
+        pool->env->ops->check_clients(pool);
+    }
     list_for_each(&pool->backends[BACKEND_ACTIVE], b, link) {
         backend_check_deadlines(b);
     }

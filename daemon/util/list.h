@@ -83,11 +83,13 @@ static inline struct list_node *list_next(const struct list *l, const struct lis
 
 #define list_entry(node, type, member) container_of(node, type, member)
 
-/* Visits every object; the current one may be removed from the list by the body. */
-#define list_for_each(l, obj, member)                                                             \
-    for (struct list_node *each_node = (l)->head.next, *each_next = each_node->next;              \
-         each_node != &(l)->head &&                                                               \
-         ((obj) = list_entry(each_node, __typeof__(*(obj)), member), true);                       \
-         each_node = each_next, each_next = each_node->next)
+/* Visits every object; the current one may be removed from the list by the body. May be nested. */
+#define list_for_each(l, obj, member) LIST_EACH(l, obj, member, LIST_NAME(each_, __LINE__), LIST_NAME(next_, __LINE__))
+#define LIST_PASTE(a, b) a##b
+#define LIST_NAME(a, b) LIST_PASTE(a, b)
+#define LIST_EACH(l, obj, member, each, after)                                                    \
+    for (struct list_node *each = (l)->head.next, *after = each->next;                            \
+         each != &(l)->head && ((obj) = list_entry(each, __typeof__(*(obj)), member), true);      \
+         each = after, after = each->next)
 
 #endif
