@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: ISC */
+#include "daemon/listener.h"
+
+#include "daemon/client.h"
+#include "daemon/util/log.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ACCEPTS_PER_TURN 64          /* then the others get their turn */
+#define RETRY_US (200 * USEC_PER_MSEC) /* after a shortage of descriptors */
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    struct sockaddr_un local;
+    struct sockaddr_storage room;
+};
+
+/* --- one listener --- */
+
+static void close_socket(struct listener *l)
+{
+    if (l->fd < 0) {
+        return;
+    }
+    if (l->server != NULL) {
+        loop_io_stop(l->server->loop, &l->io);
+        loop_timer_stop(l->server->loop, &l->retry);
+    }
+    (void)close(l->fd); /* a listening socket has nothing to lose */
+    l->fd = -1;
+}
+
+static struct listener *listener_free(struct listener *l)
+{
+    if (l == NULL) {
+        return NULL;
+    }
+    close_socket(l);
+    if (l->path != NULL && !l->is_inherited) {
+        (void)unlink(l->path); /* somebody else's right to do it first */
+    }
+    free(l->path);
+    free(l);
+    return NULL;
+}
+
+static void name_it(struct listener *l)
+{
+    const union address *a = (const void *)&l->addr;
+    char host[INET6_ADDRSTRLEN] = "?";
+
+    switch (a->any.sa_family) {
+    case AF_INET:
+        (void)inet_ntop(AF_INET, &a->v4.sin_addr, host, sizeof(host)); /* it fits */
+        (void)snprintf(l->name, sizeof(l->name), "%s:%u", host, ntohs(a->v4.sin_port));
+        return;
+    case AF_INET6:
+        (void)inet_ntop(AF_INET6, &a->v6.sin6_addr, host, sizeof(host));
+        (void)snprintf(l->name, sizeof(l->name), "[%s]:%u", host, ntohs(a->v6.sin6_port));
+        return;
+    default:
+        if (l->addr_len > offsetof(struct sockaddr_un, sun_path) && a->local.sun_path[0] == '\0') {
+            (void)snprintf(l->name, sizeof(l->name), "unix:@%.*s",
+                           (int)(l->addr_len - offsetof(struct sockaddr_un, sun_path) - 1), a->local.sun_path + 1);
+        } else {
+            (void)snprintf(l->name, sizeof(l->name), "unix:%.107s", a->local.sun_path);
+        }
+        return;
+    }
+}
+
+/* Takes @fd (-1: a new socket of the address's family). NULL: errno says why. */
+static struct listener *listener_new(const union address *addr, socklen_t len, int fd)
+{
+    struct listener *l = calloc(1, sizeof(*l));
+
+    if (l == NULL) {
+        return NULL;
+    }
+    l->fd = fd;
+    l->is_unix = addr->any.sa_family == AF_UNIX;
+    memcpy(&l->addr, addr, len);
+    l->addr_len = len;
+    name_it(l);
+    if (fd < 0) {
+        l->fd = socket(addr->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    }
+    return l->fd < 0 ? listener_free(l) : l;
+}
+
+static bool set_option(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof(value)) == 0;
+}
+
+/* Accepted connections inherit all of these (Linux). What the kernel refuses stays at its default: the kernel's limits
+ * are the operator's own. */
+static void tune_tcp(int fd, const struct settings *set)
+{
+    (void)set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    (void)set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, set->tcp_defer_accept_s);
+    (void)set_option(fd, SOL_SOCKET, SO_KEEPALIVE, set->tcp_keepalive ? 1 : 0);
+    if (set->tcp_keepidle_s > 0) {
+        (void)set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, set->tcp_keepidle_s);
+    }
+    if (set->tcp_keepintvl_s > 0) {
+        (void)set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, set->tcp_keepintvl_s);
+    }
+    if (set->tcp_keepcnt > 0) {
+        (void)set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, set->tcp_keepcnt);
+    }
+    (void)set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, set->tcp_user_timeout_ms);
+    if (set->tcp_socket_buffer_bytes > 0) {
+        (void)set_option(fd, SOL_SOCKET, SO_SNDBUF, num_int(set->tcp_socket_buffer_bytes));
+        (void)set_option(fd, SOL_SOCKET, SO_RCVBUF, num_int(set->tcp_socket_buffer_bytes));
+    }
+}
+
+/* --- TCP --- */
+
+static bool bind_tcp(struct listener *l, const struct settings *set)
+{
+    if (!set_option(l->fd, SOL_SOCKET, SO_REUSEADDR, 1)) {
+        return false;
+    }
+    if (set->so_reuseport && !set_option(l->fd, SOL_SOCKET, SO_REUSEPORT, 1)) {
+        return false;
+    }
+    if (l->addr.ss_family == AF_INET6 && !set_option(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) {
+        return false;
+    }
+    tune_tcp(l->fd, set);
+    return bind(l->fd, (const struct sockaddr *)&l->addr, l->addr_len) == 0 && listen(l->fd, set->listen_backlog) == 0;
+}
+
+static bool is_open_already(const struct list *list, const union address *addr, socklen_t len)
+{
+    const struct listener *l;
+
+    list_for_each(list, l, link) {
+        if (l->addr_len == len && memcmp(&l->addr, addr, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* 0: listens; else the errno. */
+static int open_tcp(struct list *list, const union address *addr, socklen_t len, const struct settings *set)
+{
+    struct listener *l;
+
+    if (is_open_already(list, addr, len)) {
+        return 0; /* "localhost,127.0.0.1" */
+    }
+    l = listener_new(addr, len, -1);
+    if (l == NULL) {
+        return errno;
+    }
+    if (!bind_tcp(l, set)) {
+        int why = errno;
+
+        listener_free(l);
+        return why;
+    }
+    list_add_tail(list, &l->link);
+    return 0;
+}
+
+static void fault_tcp(const char *host, unsigned port, int why, struct config_errors *errors)
+{
+    if (why == EADDRINUSE) {
+        config_errors_add(errors, NULL, 0, "cannot listen on %s port %u: another program does: stop it, or change listen_port",
+                          host, port);
+        return;
+    }
+    config_errors_add(errors, NULL, 0, "cannot listen on %s port %u: %s", host, port, strerror(why));
+}
+
+static void open_everywhere(struct list *list, const struct settings *set, struct config_errors *errors)
+{
+    union address a = {.v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)set->listen_port)}};
+    int why = open_tcp(list, &a, sizeof(a.v4), set);
+
+    if (why != 0) {
+        fault_tcp("0.0.0.0", (unsigned)set->listen_port, why, errors);
+        return;
+    }
+    a = (union address){.v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)set->listen_port)}};
+    why = open_tcp(list, &a, sizeof(a.v6), set);
+    if (why != 0 && why != EAFNOSUPPORT && why != EADDRNOTAVAIL) { /* those two: a machine without IPv6 */
+        fault_tcp("[::]", (unsigned)set->listen_port, why, errors);
+    }
+}
+
+/* The addresses of one item of listen_addr. A name may block: nothing runs yet at this time. */
+static int look_up(const char *host, const char *port, struct addrinfo **ret)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV | AI_NUMERICHOST};
+    int result = getaddrinfo(host, port, &hints, ret);
+
+    if (result == EAI_NONAME) { /* not an address but a name, and the loop does not run yet: without AI_NUMERICHOST */
+        hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+        result = getaddrinfo(host, port, &hints, ret);
+    }
+    return result;
+}
+
+static void open_host(struct list *list, const char *host, const struct settings *set, struct config_errors *errors)
+{
+    struct addrinfo *found = NULL;
+    unsigned n_open = 0;
+    int first_why = 0;
+    char port[8];
+    int result;
+
+    (void)snprintf(port, sizeof(port), "%d", set->listen_port);
+    result = look_up(host, port, &found);
+    if (result != 0) {
+        config_errors_add(errors, NULL, 0, "listen_addr: %s: %s", host,
+                          result == EAI_SYSTEM ? strerror(errno) : gai_strerror(result));
+        return;
+    }
+    for (const struct addrinfo *a = found; a != NULL; a = a->ai_next) {
+        union address addr = {0};
+        int why;
+
+        memcpy(&addr, a->ai_addr, a->ai_addrlen);
+        why = open_tcp(list, &addr, a->ai_addrlen, set);
+        if (why == 0) {
+            n_open++;
+        } else if (first_why == 0 || why == EADDRINUSE) {
+            first_why = why;
+        }
+    }
+    freeaddrinfo(found);
+    /* localhost is often also ::1 on a machine without IPv6: one address is enough, unless somebody sits on another. */
+    if (n_open == 0 || first_why == EADDRINUSE) {
+        fault_tcp(host, (unsigned)set->listen_port, first_why, errors);
+    }
+}
+
+static void open_all_tcp(struct list *list, const struct settings *set, struct config_errors *errors)
+{
+    const char *items = set->listen_addr;
+    const char *item;
+    size_t len;
+
+    while ((item = option_list_next(&items, &len)) != NULL) {
+        char host[256];
+
+        if (len >= sizeof(host)) {
+            config_errors_add(errors, NULL, 0, "listen_addr: a host name of %zu bytes: at most 255", len);
+            continue;
+        }
+        memcpy(host, item, len);
+        host[len] = '\0';
+        if (strcmp(host, "*") == 0) {
+            open_everywhere(list, set, errors);
+        } else {
+            open_host(list, host, set, errors);
+        }
+    }
+}
+
+/* --- the Unix socket --- */
+
+/* Is somebody there? A file that nobody listens on is left over from a crash. */
+static bool is_served(const union address *addr, socklen_t len)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool served;
+
+    if (fd < 0) {
+        return false;
+    }
+    served = connect(fd, &addr->any, len) == 0 || errno == EAGAIN; /* EAGAIN: its backlog is full */
+    (void)close(fd);
+    return served;
+}
+
+static bool set_group(const char *path, const char *group, struct config_errors *errors)
+{
+    const struct group *gr;
+
+    if (*group == '\0') {
+        return true;
+    }
+    gr = getgrnam(group);
+    if (gr == NULL) {
+        config_errors_add(errors, NULL, 0, "unix_socket_group: there is no group %s", group);
+        return false;
+    }
+    if (chown(path, (uid_t)-1, gr->gr_gid) != 0) {
+        config_errors_add(errors, NULL, 0, "unix_socket_group: %s: %s", group, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+/* Modes are set before listen(): until then nobody can connect. */
+static bool bind_unix(struct listener *l, const struct settings *set, struct config_errors *errors)
+{
+    const union address *addr = (const void *)&l->addr;
+    const char *path = addr->local.sun_path;
+
+    if (*path != '\0' && !is_served(addr, l->addr_len)) {
+        struct stat st;
+
+        if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+            (void)unlink(path); /* if it fails, bind says so */
+        }
+    }
+    if (bind(l->fd, &addr->any, l->addr_len) != 0) {
+        config_errors_add(errors, NULL, 0, "cannot listen on %s: %s", l->name,
+                          errno == EADDRINUSE ? "another program does: stop it, or change unix_socket_dir or listen_port"
+                                              : strerror(errno));
+        return false;
+    }
+    if (*path != '\0') {
+        l->path = strdup(path); /* from here on the file is ours to remove */
+        if (l->path == NULL) {
+            (void)unlink(path);
+            config_errors_add(errors, NULL, 0, "out of memory");
+            return false;
+        }
+        if (chmod(path, set->unix_socket_mode) != 0) {
+            config_errors_add(errors, NULL, 0, "unix_socket_mode: %s: %s", path, strerror(errno));
+            return false;
+        }
+        if (!set_group(path, set->unix_socket_group, errors)) {
+            return false;
+        }
+    }
+    if (listen(l->fd, set->listen_backlog) != 0) {
+        config_errors_add(errors, NULL, 0, "cannot listen on %s: %s", l->name, strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static void open_unix(struct list *list, const struct settings *set, struct config_errors *errors)
+{
+    const char *dir = set->unix_socket_dir;
+    bool is_abstract = dir[0] == '@';
+    union address a = {.local = {.sun_family = AF_UNIX}};
+    char *path = a.local.sun_path;
+    struct listener *l;
+    socklen_t len;
+    int n;
+
+    if (*dir == '\0') {
+        return;
+    }
+    n = snprintf(path + is_abstract, sizeof(a.local.sun_path) - is_abstract, "%s/.s.PGSQL.%d", dir + is_abstract,
+                 set->listen_port);
+    if (n < 0 || (size_t)n >= sizeof(a.local.sun_path) - is_abstract) {
+        config_errors_add(errors, NULL, 0, "unix_socket_dir: %s: too long for a socket's path", dir);
+        return;
+    }
+    /* An abstract name is all bytes of the address: as many as libpq gives, which counts no NUL behind it. */
+    len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n + 1);
+    l = listener_new(&a, len, -1);
+    if (l == NULL) {
+        config_errors_add(errors, NULL, 0, "unix socket: %s", strerror(errno));
+        return;
+    }
+    if (!bind_unix(l, set, errors)) {
+        listener_free(l);
+        return;
+    }
+    list_add_tail(list, &l->link);
+}
+
+/* --- all of them --- */
+
+bool listeners_open(struct list *list, const struct settings *set, struct config_errors *errors)
+{
+    unsigned n_before = config_errors_count(errors);
+
+    open_all_tcp(list, set, errors);
+    open_unix(list, set, errors);
+    if (config_errors_count(errors) == n_before && list_is_empty(list)) {
+        config_errors_add(errors, NULL, 0, "nothing to listen on: set listen_addr or unix_socket_dir");
+    }
+    if (config_errors_count(errors) != n_before) {
+        listeners_close(list);
+        return false;
+    }
+    return true;
+}
+
+static bool adopt_one(struct list *list, int fd, struct config_errors *errors)
+{
+    union address a = {0};
+    socklen_t len = sizeof(a);
+    struct listener *l;
+    int listens = 0;
+    socklen_t listens_len = sizeof(listens);
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_len) != 0 || listens == 0 ||
+        getsockname(fd, &a.any, &len) != 0) {
+        config_errors_add(errors, NULL, 0, "descriptor %d from systemd is not a listening stream socket", fd);
+        return false;
+    }
+    if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+        config_errors_add(errors, NULL, 0, "descriptor %d from systemd: %s", fd, strerror(errno));
+        return false;
+    }
+    l = listener_new(&a, len, fd);
+    if (l == NULL) {
+        config_errors_add(errors, NULL, 0, "out of memory");
+        return false;
+    }
+    l->is_inherited = true;
+    list_add_tail(list, &l->link);
+    return true;
+}
+
+bool listeners_adopt(struct list *list, int first_fd, int n, struct config_errors *errors)
+{
+    for (int i = 0; i < n; i++) {
+        if (!adopt_one(list, first_fd + i, errors)) {
+            listeners_close(list);
+            return false;
+        }
+    }
+    return true;
+}
+
+void listeners_close(struct list *list)
+{
+    while (!list_is_empty(list)) {
+        struct listener *l = list_entry(list_first(list), struct listener, link);
+
+        list_remove(list, &l->link);
+        listener_free(l);
+    }
+}
+
+/* --- accepting --- */
+
+static void accept_later(struct listener *l, int why)
+{
+    static struct log_rate rate;
+
+    loop_io_want(l->server->loop, &l->io, LOOP_NONE); /* else the loop would turn at full speed */
+    loop_timer_set(l->server->loop, &l->retry, RETRY_US);
+    if (log_rate_ok(&rate, 1)) {
+        log_warning("cannot accept on %s: %s: new clients wait until descriptors or memory are free", l->name,
+                    strerror(why));
+    }
+}
+
+static void on_retry(struct loop_timer *timer)
+{
+    struct listener *l = container_of(timer, struct listener, retry);
+
+    if (!l->is_suspended) {
+        loop_io_want(l->server->loop, &l->io, LOOP_READ);
+    }
+}
+
+static bool is_shortage(int why)
+{
+    return why == EMFILE || why == ENFILE || why == ENOBUFS || why == ENOMEM;
+}
+
+static void on_accept(struct loop_io *io, unsigned events)
+{
+    struct listener *l = container_of(io, struct listener, io);
+
+    (void)events;
+    for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
+        union address peer = {0};
+        socklen_t len = sizeof(peer);
+        int fd = accept4(l->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED || errno == EPROTO)) {
+            continue;
+        }
+        if (fd < 0) {
+            if (is_shortage(errno)) {
+                accept_later(l, errno);
+            }
+            return;
+        }
+        if (l->is_unix) {
+            peer.any.sa_family = AF_UNIX; /* a client's socket has no name, and then the kernel may write nothing */
+        }
+        if (client_new(l->server, l, fd, &peer.any) == NULL) {
+            accept_later(l, ENOMEM);
+            return;
+        }
+    }
+}
+
+void listeners_start(struct server *s, struct list *list)
+{
+    while (!list_is_empty(list)) {
+        struct listener *l = list_entry(list_first(list), struct listener, link);
+
+        list_remove(list, &l->link);
+        list_add_tail(&s->listeners, &l->link);
+        l->server = s;
+        loop_io_init(&l->io, l->fd, on_accept);
+        loop_timer_init(&l->retry, on_retry);
+        loop_io_want(s->loop, &l->io, LOOP_READ);
+        log_info("listening on %s", l->name);
+    }
+    listeners_tune(s);
+}
+
+void listeners_close_tcp(struct server *s)
+{
+    struct listener *l;
+
+    list_for_each(&s->listeners, l, link) {
+        if (!l->is_unix) {
+            close_socket(l);
+        }
+    }
+}
+
+void listeners_suspend(struct server *s)
+{
+    struct listener *l;
+
+    list_for_each(&s->listeners, l, link) {
+        if (l->fd >= 0) {
+            l->is_suspended = true;
+            loop_io_want(s->loop, &l->io, LOOP_NONE);
+        }
+    }
+}
+
+void listeners_resume(struct server *s)
+{
+    struct listener *l;
+
+    list_for_each(&s->listeners, l, link) {
+        if (l->fd >= 0) {
+            l->is_suspended = false;
+            loop_io_want(s->loop, &l->io, LOOP_READ);
+        }
+    }
+}
+
+void listeners_tune(const struct server *s)
+{
+    const struct listener *l;
+
+    list_for_each(&s->listeners, l, link) {
+        if (!l->is_unix && l->fd >= 0) {
+            tune_tcp(l->fd, &s->config->settings);
+        }
+    }
+}

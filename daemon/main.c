@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: ISC */
+/* The way up and the way down of the process. What may be wrong is found before anything changes: the whole
+ * configuration is read and checked, then sockets, pid file and privileges are taken, then the loop starts. Until the
+ * log is set up everything is said on stderr, which the operator who started us reads, with -d too. */
+#include "config/options_doc.h"
+#include "daemon/command_line.h"
+#include "daemon/daemonize.h"
+#include "daemon/listener.h"
+#include "daemon/reload.h"
+#include "daemon/server.h"
+#include "daemon/signals.h"
+#include "daemon/systemd.h"
+#include "daemon/util/hash.h"
+#include "daemon/util/log.h"
+#include "daemon/version.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* What a run holds, from its start to its end. */
+struct run {
+    struct command_line cmd;
+    struct config *config; /* until the server has it */
+    struct list listeners; /* until the server has them */
+    struct pidfile pidfile;
+    struct loop *loop;
+    struct server *server;
+    int parent_fd; /* -1: no parent waits */
+};
+
+static void print_errors(const struct config_errors *e)
+{
+    for (unsigned i = 0; i < e->n; i++) {
+        (void)fprintf(stderr, "%s\n", e->text[i]);
+    }
+    if (e->n_dropped > 0) {
+        (void)fprintf(stderr, "and %u more\n", e->n_dropped);
+    }
+}
+
+/* --- the steps of the start; each that fails adds to @errors --- */
+
+static bool read_config(struct run *r, struct config_errors *errors)
+{
+    char why[CONFIG_WHY_SIZE];
+
+    r->config = config_load(r->cmd.ini_path, errors);
+    if (r->config == NULL) {
+        return false;
+    }
+    if (r->cmd.options.user != NULL && !option_set(option_find(OPTION_GLOBAL, "user"), OPTION_GLOBAL,
+                                                   &r->config->settings, r->cmd.options.user, why)) {
+        config_errors_add(errors, NULL, 0, "--user: %s", why);
+        return false;
+    }
+    return true;
+}
+
+static bool check_start(const struct run *r, struct config_errors *errors)
+{
+    const struct settings *set = &r->config->settings;
+
+    if (geteuid() == 0 && *set->user == '\0') {
+        config_errors_add(errors, NULL, 0, "pgpoold will not run as root: set user, or start it as somebody else");
+        return false;
+    }
+    if (!r->cmd.options.is_daemon) {
+        return true;
+    }
+    if (*set->pidfile == '\0') {
+        config_errors_add(errors, NULL, 0, "pidfile: a process in the background needs one: set pidfile");
+    }
+    if (*set->logfile == '\0' && !set->syslog) {
+        config_errors_add(errors, NULL, 0, "logfile: nobody would read the log in the background: set logfile or syslog");
+    }
+    return config_errors_is_empty(errors);
+}
+
+static bool open_sockets(struct run *r, struct config_errors *errors)
+{
+    int first = -1;
+    int n = systemd_sockets(&first);
+
+    if (n < 0) {
+        config_errors_add(errors, NULL, 0, "sockets from systemd: %s", strerror(-n));
+        return false;
+    }
+    return n > 0 ? listeners_adopt(&r->listeners, first, n, errors)
+                 : listeners_open(&r->listeners, &r->config->settings, errors);
+}
+
+static bool take_process(struct run *r, struct config_errors *errors)
+{
+    const struct settings *set = &r->config->settings;
+
+    if (r->cmd.options.is_daemon) {
+        r->parent_fd = daemonize(errors);
+        if (r->parent_fd < 0) {
+            return false;
+        }
+    }
+    return (*set->pidfile == '\0' || pidfile_claim(&r->pidfile, set->pidfile, errors)) &&
+           privileges_drop(set->user, &r->pidfile, errors);
+}
+
+static bool make_server(struct run *r, struct config_errors *errors)
+{
+    backend_connect_global_init();
+    if (resolve_global_init() != 0) {
+        config_errors_add(errors, NULL, 0, "out of memory");
+        return false;
+    }
+    r->loop = loop_new();
+    clock_update();
+    r->server = server_new(r->loop, r->config, r->cmd.ini_path);
+    if (r->server == NULL) {
+        config_errors_add(errors, NULL, 0, "out of memory");
+        return false;
+    }
+    r->config = NULL;
+    r->server->options = r->cmd.options;
+    if (!reload_start(r->server, errors)) {
+        return false;
+    }
+    if (!signals_start(r->server) || !systemd_watchdog_start(r->server)) {
+        config_errors_add(errors, NULL, 0, "out of memory");
+        return false;
+    }
+    return true;
+}
+
+static void warn_descriptors(const struct config *c, uint64_t limit)
+{
+    uint64_t needed = server_descriptors_needed(c);
+
+    if (limit < needed) {
+        log_warning("max_client_conn = %d and the pools may need %" PRIu64 " open files, the limit is %" PRIu64
+                    ": raise it (LimitNOFILE= of systemd, ulimit -n) or lower max_client_conn",
+                    c->settings.max_client_conn, needed, limit);
+    }
+}
+
+static void greet(const struct run *r, uint64_t limit)
+{
+    log_info("process up: " PGPOOLD_VERSION_TEXT ", max expected fd use: %" PRIu64 ", limit %" PRIu64,
+             server_descriptors_needed(r->server->config), limit);
+    warn_descriptors(r->server->config, limit);
+    if (r->cmd.takes_over) {
+        log_warning("-R: there is nothing to take over from, starting as usual");
+    }
+}
+
+/* --- the whole --- */
+
+static bool start(struct run *r)
+{
+    struct config_errors errors = CONFIG_ERRORS_INIT;
+    uint64_t limit = 0;
+    bool ok = read_config(r, &errors) && check_start(r, &errors);
+
+    if (ok) {
+        limit = rlimit_raise();
+        ok = open_sockets(r, &errors) && take_process(r, &errors) && make_server(r, &errors);
+    }
+    if (ok) {
+        greet(r, limit);
+        listeners_start(r->server, &r->listeners);
+        if (r->parent_fd >= 0) {
+            daemonize_done(r->parent_fd);
+            r->parent_fd = -1;
+        }
+        systemd_ready();
+    } else {
+        print_errors(&errors);
+    }
+    config_errors_done(&errors);
+    return ok;
+}
+
+static void clean_up(struct run *r)
+{
+    listeners_close(&r->listeners);
+    r->server = server_free(r->server);
+    r->loop = loop_free(r->loop);
+    r->config = config_free(r->config);
+    resolve_global_done();
+    pidfile_done(&r->pidfile);
+    if (r->parent_fd >= 0) {
+        (void)close(r->parent_fd); /* tells the parent that it did not work */
+    }
+    log_done();
+}
+
+static int check_config(const char *path)
+{
+    struct config_errors errors = CONFIG_ERRORS_INIT;
+    struct config *c = config_load(path, &errors);
+    int status = c == NULL ? 1 : 0;
+
+    print_errors(&errors);
+    config_errors_done(&errors);
+    config_free(c);
+    return status;
+}
+
+static int run_daemon(const struct command_line *cmd)
+{
+    struct run r = {.cmd = *cmd, .pidfile = PIDFILE_NONE, .parent_fd = -1};
+    int status = 1;
+
+    list_init(&r.listeners);
+    if (start(&r)) {
+        loop_run(r.loop);
+        log_info("process ends");
+        status = 0;
+    }
+    clean_up(&r);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct command_line cmd;
+
+    (void)signal(SIGPIPE, SIG_IGN); /* a lost peer is an error of write(2), not our end */
+    hash_seed_init();
+    switch (command_line_read(argc, argv, &cmd)) {
+    case COMMAND_RUN:
+        return run_daemon(&cmd);
+    case COMMAND_CHECK_CONFIG:
+        return check_config(cmd.ini_path);
+    case COMMAND_HELP_CONFIG:
+        options_print_help(stdout);
+        return 0;
+    case COMMAND_DONE:
+        return 0;
+    case COMMAND_WRONG:
+        return 1;
+    }
+    return 1;
+}

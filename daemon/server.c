@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: ISC */
+#include "daemon/server.h"
+
+#include "daemon/canon.h"
+#include "daemon/client.h"
+#include "daemon/listener.h"
+#include "daemon/reload_internal.h"
+#include "daemon/signals.h"
+#include "daemon/stats.h"
+#include "daemon/systemd.h"
+#include "daemon/util/fatal.h"
+#include "daemon/util/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS_AT_FIRST 64U
+#define SLOTS_MAX (1U << 24) /* of virtual pids; far above any limit of descriptors */
+#define MOCK_CACHE_ENTRIES 64U
+/* Standard streams, epoll, log, pid file, resolver, and some room. */
+#define DESCRIPTORS_BESIDES 64U
+
+static void on_changed(struct loop_deferred *work);
+static void on_ending(struct loop_deferred *work);
+
+/* --- life --- */
+
+static void env_changed(struct pool_env *env)
+{
+    server_changed(container_of(env->ops, struct server, env_ops));
+}
+
+static bool make_parts(struct server *s, const char *ini_path)
+{
+    struct resolver_settings r = {.resolv_conf = s->config->settings.resolv_conf};
+
+    secret_random(s->process_key, sizeof(s->process_key));
+    s->ini_path = strdup(ini_path);
+    s->mock_cache = scram_cache_new(MOCK_CACHE_ENTRIES);
+    s->canon = canon_new();
+    s->resolver = resolver_new(s->loop, &r, NULL, NULL);
+    s->env = s->resolver == NULL ? NULL : pool_env_new(s->loop, s->resolver, &s->env_ops);
+    return s->ini_path != NULL && s->mock_cache != NULL && s->canon != NULL && s->env != NULL;
+}
+
+struct server *server_new(struct loop *loop, struct config *config, const char *ini_path)
+{
+    struct server *s = calloc(1, sizeof(*s));
+
+    if (s == NULL) {
+        return NULL;
+    }
+    s->loop = loop;
+    s->config = config;
+    s->env_ops.changed = env_changed;
+    s->started_us = clock_now_us();
+    s->started_wall_us = clock_wall_now_us();
+    list_init(&s->listeners);
+    list_init(&s->logins);
+    list_init(&s->consoles);
+    list_init(&s->waiters);
+    if (!make_parts(s, ini_path)) {
+        s->config = NULL; /* stays the caller's */
+        return server_free(s);
+    }
+    return s;
+}
+
+static void close_list(struct list *clients, const char *text)
+{
+    while (!list_is_empty(clients)) {
+        struct client *c = list_entry(list_first(clients), struct client, link);
+
+        if (*text == '\0') {
+            client_close_quiet(c, SERVER_SHUTDOWN_TEXT);
+        } else {
+            client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN, "%s", text);
+        }
+    }
+}
+
+static void close_clients_of(struct database *db, const char *text)
+{
+    struct pool *pool;
+
+    list_for_each(&db->pools, pool, link) {
+        close_list(&pool->clients, text);
+    }
+}
+
+static void close_all_clients(struct server *s, const char *text)
+{
+    struct database *db;
+
+    list_for_each(&s->env->databases, db, link) {
+        close_clients_of(db, text);
+    }
+    close_list(&s->logins, text);
+    close_list(&s->consoles, text);
+}
+
+static void free_database(struct database *db)
+{
+    struct pg_error why;
+
+    pg_error_set(&why, SQLSTATE_ADMIN_SHUTDOWN, "%s", SERVER_SHUTDOWN_TEXT);
+    while (!list_is_empty(&db->pools)) {
+        pool_free(list_entry(list_first(&db->pools), struct pool, link), &why);
+    }
+    reload_drop_database(db);
+    database_free(db);
+}
+
+static void free_env(struct server *s)
+{
+    struct database *db;
+    struct pool_user *u;
+
+    close_all_clients(s, "");
+    list_for_each(&s->env->databases, db, link) {
+        free_database(db);
+    }
+    list_for_each(&s->env->users, u, link) {
+        pool_user_free(u);
+    }
+    s->env = pool_env_free(s->env);
+}
+
+struct server *server_free(struct server *s)
+{
+    if (s == NULL) {
+        return NULL;
+    }
+    signals_stop(s);
+    systemd_watchdog_stop(s);
+    janitor_stop(s);
+    stats_stop(s);
+    loop_timer_stop(s->loop, &s->login_timer);
+    if (s->env != NULL) {
+        free_env(s);
+    }
+    loop_defer_cancel(s->loop, &s->changed);
+    loop_defer_cancel(s->loop, &s->sweep);
+    loop_defer_cancel(s->loop, &s->ending);
+    listeners_close(&s->listeners);
+    s->resolver = s->resolver == NULL ? NULL : resolver_free(s->resolver);
+    s->canon = s->canon == NULL ? NULL : canon_free(s->canon);
+    s->mock_cache = scram_cache_free(s->mock_cache);
+    s->client_tls = tls_context_unref(s->client_tls);
+    s->config = config_free(s->config);
+    explicit_bzero(s->process_key, sizeof(s->process_key));
+    free(s->slots);
+    free(s->ini_path);
+    free(s);
+    return NULL;
+}
+
+/* --- the end --- */
+
+static void on_ending(struct loop_deferred *work)
+{
+    struct server *s = container_of(work, struct server, ending);
+
+    systemd_stopping();
+    listeners_close_tcp(s);
+    close_all_clients(s, s->end_text);
+    loop_stop(s->loop);
+}
+
+void server_end(struct server *s, const char *text)
+{
+    if (s->state == SERVER_ENDS) {
+        return;
+    }
+    s->state = SERVER_ENDS;
+    (void)snprintf(s->end_text, sizeof(s->end_text), "%s", text); /* cut is meant */
+    loop_defer(s->loop, &s->ending, on_ending);
+}
+
+static void fail_waiters(struct database *db)
+{
+    struct pg_error why;
+    struct pool *pool;
+
+    pg_error_set(&why, SQLSTATE_ADMIN_SHUTDOWN, "%s", SERVER_SHUTDOWN_TEXT);
+    list_for_each(&db->pools, pool, link) {
+        pool_fail_waiters(pool, &why, false);
+    }
+}
+
+void server_wait_for(struct server *s, enum server_state how)
+{
+    struct database *db;
+
+    fatal_unless(how == SERVER_WAITS_FOR_SERVERS || how == SERVER_WAITS_FOR_CLIENTS);
+    if (s->state == SERVER_ENDS) {
+        return;
+    }
+    if (s->state == SERVER_SUSPENDED) {
+        server_resume_all(s);
+    }
+    s->state = how;
+    systemd_stopping();
+    listeners_close_tcp(s);
+    if (how == SERVER_WAITS_FOR_SERVERS) {
+        server_pause_all(s);
+        list_for_each(&s->env->databases, db, link) {
+            fail_waiters(db); /* what they wait for does not come any more */
+        }
+    }
+    server_changed(s);
+}
+
+static bool wait_is_over(const struct server *s)
+{
+    switch (s->state) {
+    case SERVER_RUNS:
+    case SERVER_SUSPENDED:
+    case SERVER_ENDS:
+        return false;
+    case SERVER_WAITS_FOR_SERVERS:
+        return server_is_drained(s, NULL);
+    case SERVER_WAITS_FOR_CLIENTS:
+        return s->n_logged_in == 0;
+    }
+    unreachable();
+}
+
+static void on_changed(struct loop_deferred *work)
+{
+    struct server *s = container_of(work, struct server, changed);
+    struct server_waiter *w;
+
+    if (s->sweep_again) {
+        reload_sweep(s);
+    }
+    list_for_each(&s->waiters, w, link) {
+        w->fn(w);
+    }
+    if (wait_is_over(s)) {
+        log_info("shutdown: nothing is left to wait for");
+        server_end(s, SERVER_SHUTDOWN_TEXT);
+    }
+}
+
+void server_changed(struct server *s)
+{
+    loop_defer(s->loop, &s->changed, on_changed);
+}
+
+/* --- PAUSE and RESUME --- */
+
+void server_pause(struct database *db)
+{
+    struct pool *pool;
+
+    db->pause = DATABASE_PAUSED;
+    list_for_each(&db->pools, pool, link) {
+        pool_close_idle(pool, "paused");
+    }
+    db->env->ops->changed(db->env);
+}
+
+void server_resume(struct database *db)
+{
+    struct pool *pool;
+
+    db->pause = DATABASE_RUNS;
+    list_for_each(&db->pools, pool, link) {
+        pool_dispatch_later(pool);
+    }
+    db->env->ops->changed(db->env);
+}
+
+void server_pause_all(struct server *s)
+{
+    struct database *db;
+
+    s->is_paused = true;
+    list_for_each(&s->env->databases, db, link) {
+        server_pause(db);
+    }
+}
+
+void server_resume_all(struct server *s)
+{
+    struct database *db;
+
+    s->is_paused = false;
+    if (s->state == SERVER_SUSPENDED) {
+        s->state = SERVER_RUNS;
+        listeners_resume(s);
+    }
+    list_for_each(&s->env->databases, db, link) {
+        server_resume(db);
+    }
+}
+
+static bool database_is_drained(const struct database *db)
+{
+    const struct pool *pool;
+
+    list_for_each(&db->pools, pool, link) {
+        if (pool->n_backends > pool_count(pool, BACKEND_IDLE)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool server_is_drained(const struct server *s, const struct database *db)
+{
+    const struct database *each;
+
+    if (db != NULL) {
+        return database_is_drained(db);
+    }
+    list_for_each(&s->env->databases, each, link) {
+        if (!database_is_drained(each)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- slots: virtual pids of clients --- */
+
+static bool grow_slots(struct server *s)
+{
+    uint32_t n = s->n_slots == 0 ? SLOTS_AT_FIRST : s->n_slots * 2;
+    struct client **slots;
+
+    if (n > SLOTS_MAX) {
+        return false;
+    }
+    slots = reallocarray(s->slots, n, sizeof(*slots));
+    if (slots == NULL) {
+        return false;
+    }
+    memset(slots + s->n_slots, 0, (n - s->n_slots) * sizeof(*slots));
+    s->first_free_hint = s->n_slots;
+    s->slots = slots;
+    s->n_slots = n;
+    return true;
+}
+
+uint32_t server_take_slot(struct server *s, struct client *c)
+{
+    uint32_t i = s->first_free_hint;
+
+    while (i < s->n_slots && s->slots[i] != NULL) {
+        i++;
+    }
+    if (i == s->n_slots) {
+        if (!grow_slots(s)) {
+            return 0;
+        }
+        i = s->first_free_hint;
+    }
+    s->slots[i] = c;
+    s->first_free_hint = i + 1; /* none below is free */
+    return i + 1;
+}
+
+void server_give_slot(struct server *s, uint32_t vpid)
+{
+    if (vpid == 0 || vpid > s->n_slots) {
+        return;
+    }
+    s->slots[vpid - 1] = NULL;
+    s->first_free_hint = MIN(s->first_free_hint, vpid - 1);
+}
+
+struct client *server_client_by_pid(const struct server *s, uint32_t vpid)
+{
+    return vpid == 0 || vpid > s->n_slots ? NULL : s->slots[vpid - 1];
+}
+
+/* --- descriptors --- */
+
+static uint64_t connections_of(const struct settings *set, const struct database_config *d)
+{
+    int size = d->pool_size == OPTION_UNSET ? set->default_pool_size : d->pool_size;
+    int reserve = d->reserve_pool_size == OPTION_UNSET ? set->reserve_pool_size : d->reserve_pool_size;
+    int most = d->max_db_connections == OPTION_UNSET ? set->max_db_connections : d->max_db_connections;
+    uint64_t n = size >= POOL_SIZE_UNLIMITED ? 0 : (uint64_t)size + (uint64_t)reserve;
+
+    return most > 0 && (n == 0 || n > (uint64_t)most) ? (uint64_t)most : n;
+}
+
+uint64_t server_descriptors_needed(const struct config *c)
+{
+    const struct settings *set = &c->settings;
+    uint64_t n = (uint64_t)set->max_client_conn + DESCRIPTORS_BESIDES;
+    const struct database_config *d = NULL;
+
+    /* One user for each database: how many more there will be nobody knows. */
+    while ((d = config_next_database(c, d)) != NULL) {
+        n += connections_of(set, d);
+    }
+    return c->autodb == NULL ? n : n + connections_of(set, c->autodb);
+}
