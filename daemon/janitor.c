@@ -29,7 +29,7 @@ static void forget_pool(struct pool *pool)
 }
 
 /* Nobody is in it, and nothing on the console hangs on it. */
-static bool database_is_unused(const struct database *db)
+static bool database_is_unused(const struct server *s, const struct database *db)
 {
     const struct pool *pool;
 
@@ -41,7 +41,7 @@ static bool database_is_unused(const struct database *db)
             return false;
         }
     }
-    return true;
+    return !reload_is_asked_for(s, db);
 }
 
 static void forget_database(struct database *db)
@@ -77,7 +77,7 @@ static void look_at_databases(struct server *s)
 
     list_for_each(&s->env->databases, db, link) {
         look_at_pools(db, set->pool_idle_timeout_us);
-        if (!db->is_auto || !database_is_unused(db)) {
+        if (!db->is_auto || !database_is_unused(s, db)) {
             db->unused_since_us = now_us;
         } else if (set->autodb_idle_timeout_us > 0 && now_us - db->unused_since_us >= set->autodb_idle_timeout_us) {
             char shown[256];
@@ -140,7 +140,7 @@ bool janitor_make_room(struct server *s)
             continue;
         }
         n++;
-        if (database_is_unused(db) && (oldest == NULL || db->unused_since_us < oldest->unused_since_us)) {
+        if (database_is_unused(s, db) && (oldest == NULL || db->unused_since_us < oldest->unused_since_us)) {
             oldest = db;
         }
     }

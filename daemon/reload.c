@@ -240,7 +240,30 @@ static void close_clients(struct pool *pool, const char *text)
     }
 }
 
-static void remove_database(struct database *db)
+bool reload_is_asked_for(const struct server *s, const struct database *db)
+{
+    const struct client *c;
+
+    list_for_each(&s->logins, c, link) {
+        if (c->database == db) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void close_logins(struct server *s, const struct database *db, const char *text)
+{
+    struct client *c;
+
+    list_for_each(&s->logins, c, link) {
+        if (c->database == db) {
+            client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN, "%s", text);
+        }
+    }
+}
+
+static void remove_database(struct server *s, struct database *db)
 {
     struct pool *pool;
     struct pg_error why;
@@ -249,6 +272,7 @@ static void remove_database(struct database *db)
     pg_error_set(&why, SQLSTATE_ADMIN_SHUTDOWN, "database removed");
     reload_drop_database(db);
     db->is_gone = true;
+    close_logins(s, db, why.message);
     list_for_each(&db->pools, pool, link) {
         pool->limits.min_size = 0; /* nothing is opened any more */
         close_clients(pool, why.message);
@@ -301,7 +325,7 @@ static void commit_database(struct plan *p, struct planned *it)
     struct pool *pool;
 
     if (it->entry == NULL) {
-        remove_database(db);
+        remove_database(p->server, db);
         return;
     }
     user_changes = changes_user(db, it->entry);
@@ -601,7 +625,7 @@ static bool is_leftover(const struct pool *pool)
     return entry == NULL || (*entry->user != '\0' && strcmp(entry->user, pool->user->name) != 0);
 }
 
-static void sweep_database(struct database *db)
+static void sweep_database(struct server *s, struct database *db)
 {
     struct pg_error why;
     struct pool *pool;
@@ -612,7 +636,7 @@ static void sweep_database(struct database *db)
             pool_free(pool, &why);
         }
     }
-    if (db->is_gone && list_is_empty(&db->pools) && db->n_clients == 0) {
+    if (db->is_gone && list_is_empty(&db->pools) && db->n_clients == 0 && !reload_is_asked_for(s, db)) {
         database_free(db);
     }
 }
@@ -641,7 +665,7 @@ static void on_sweep(struct loop_deferred *work)
 
     s->sweep_again = false;
     list_for_each(&s->env->databases, db, link) {
-        sweep_database(db);
+        sweep_database(s, db);
     }
     list_for_each(&s->env->databases, db, link) {
         s->sweep_again = s->sweep_again || has_leftovers(db);

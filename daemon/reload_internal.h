@@ -5,6 +5,11 @@
 
 #include "daemon/reload.h"
 
+/* -- reload.c -- */
+
+/* Somebody is logging in to @db. */
+bool reload_is_asked_for(const struct server *s, const struct database *db);
+
 /* -- reload_database.c -- */
 
 /* What @entry says about where and how to connect. NULL: out of memory. */

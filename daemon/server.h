@@ -5,6 +5,7 @@
 #define PGPOOLD_DAEMON_SERVER_H
 
 #include "config/config.h"
+#include "daemon/command_line.h"
 #include "daemon/util/list.h"
 #include "daemon/util/loop.h"
 #include "pool/env.h"
@@ -31,14 +32,6 @@ enum server_state {
 struct server_waiter {
     struct list_node link; /* in server->waiters */
     void (*fn)(struct server_waiter *w);
-};
-
-/* What the command line said; it outranks the file, at a reload too. */
-struct server_options {
-    bool is_daemon;     /* -d */
-    bool is_quiet;      /* -q */
-    unsigned verbose;   /* how many -v */
-    const char *user;   /* -u; NULL: not given; lives as long as the process */
 };
 
 struct server {
@@ -72,6 +65,7 @@ struct server {
     struct list waiters;                /* struct server_waiter */
     struct loop_timer janitor;          /* idle pools, auto-databases */
     struct loop_deferred sweep;         /* frees what a reload took away */
+    bool sweep_again;                   /* ... some of which is still in use */
     struct loop_deferred ending;        /* server_end() */
     char end_text[128];
     bool is_paused;                     /* PAUSE of all databases: new ones begin paused too */
