@@ -57,8 +57,10 @@ enum token_result {
     TOKEN_E_QUOTE,
 };
 
-/* Reads one word off *@pos into @word. *@ret_comma: a comma follows, so the next word belongs to the same field. */
-static enum token_result take_token(const char **pos, struct buf *word, bool *ret_quoted, bool *ret_comma)
+/* Reads one word off *@pos into @word. *@ret_comma: a comma follows, so the next word belongs to
+ * the same field. */
+static enum token_result take_token(const char **pos, struct buf *word, bool *ret_quoted,
+                                    bool *ret_comma)
 {
     const char *p = *pos;
     bool in_quote = false;

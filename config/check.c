@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Relations between options: what each of them allows alone, but not together. One small function for each relation or
- * group of them; a fault is reported at the place of the option that asks for something. */
+/* Relations between options: what each of them allows alone, but not together. One small function
+ * for each relation or group of them; a fault is reported at the place of the option that asks for
+ * something. */
 #include "config/config.h"
 
 #include "daemon/util/log.h"
@@ -61,8 +62,8 @@ static void check_files(const struct checker *k)
 static void check_pools(const struct checker *k)
 {
     if (k->s->min_pool_size > k->s->default_pool_size) {
-        fault(k, "min_pool_size", "%d is more than default_pool_size: at most %d", k->s->min_pool_size,
-              k->s->default_pool_size);
+        fault(k, "min_pool_size", "%d is more than default_pool_size: at most %d",
+              k->s->min_pool_size, k->s->default_pool_size);
     }
 }
 
@@ -79,11 +80,13 @@ static void check_client_tls(const struct checker *k)
         return;
     }
     if (*s->client_tls_key_file == '\0' || *s->client_tls_cert_file == '\0') {
-        fault(k, "client_tls_sslmode", "TLS without %s: set client_tls_key_file and client_tls_cert_file",
+        fault(k, "client_tls_sslmode",
+              "TLS without %s: set client_tls_key_file and client_tls_cert_file",
               *s->client_tls_key_file == '\0' ? "a key" : "a certificate");
     }
     if (sslmode_verifies(s->client_tls_sslmode) && *s->client_tls_ca_file == '\0') {
-        fault(k, "client_tls_sslmode", "nobody to trust for client certificates: set client_tls_ca_file");
+        fault(k, "client_tls_sslmode",
+              "nobody to trust for client certificates: set client_tls_ca_file");
     }
 }
 
@@ -92,7 +95,8 @@ static void check_server_tls(const struct checker *k)
     const struct settings *s = k->s;
 
     if (sslmode_verifies(s->server_tls_sslmode) && *s->server_tls_ca_file == '\0') {
-        fault(k, "server_tls_sslmode", "nobody to trust for server certificates: set server_tls_ca_file");
+        fault(k, "server_tls_sslmode",
+              "nobody to trust for server certificates: set server_tls_ca_file");
     }
     if (*s->server_tls_key_file != '\0' && *s->server_tls_cert_file == '\0') {
         fault(k, "server_tls_key_file", "a key without a certificate: set server_tls_cert_file");
@@ -117,7 +121,9 @@ static void check_protocols(const struct checker *k, const char *name, const cha
             copy[len] = '\0';
         }
         if (len >= sizeof(copy) || !option_list_has(known, copy)) {
-            fault(k, name, "\"%.*s\" is not known: secure, all, or of tlsv1.0, tlsv1.1, tlsv1.2, tlsv1.3 a list",
+            fault(k, name,
+                  "\"%.*s\" is not known: secure, all, or of tlsv1.0, tlsv1.1, tlsv1.2, tlsv1.3 a "
+                  "list",
                   (int)MIN(len, (size_t)60), word);
         }
     }
@@ -127,11 +133,14 @@ static void check_words(const struct checker *k)
 {
     check_protocols(k, "client_tls_protocols", k->s->client_tls_protocols);
     check_protocols(k, "server_tls_protocols", k->s->server_tls_protocols);
-    if (*k->s->client_tls_dheparams != '\0' && !option_list_has("auto, legacy, none", k->s->client_tls_dheparams)) {
-        fault(k, "client_tls_dheparams", "\"%.60s\" is not known: auto, legacy, none", k->s->client_tls_dheparams);
+    if (*k->s->client_tls_dheparams != '\0' &&
+        !option_list_has("auto, legacy, none", k->s->client_tls_dheparams)) {
+        fault(k, "client_tls_dheparams", "\"%.60s\" is not known: auto, legacy, none",
+              k->s->client_tls_dheparams);
     }
     if (!log_facility_is_known(k->s->syslog_facility)) {
-        fault(k, "syslog_facility", "\"%.60s\" is not known: auth, authpriv, daemon, user, local0 to local7",
+        fault(k, "syslog_facility",
+              "\"%.60s\" is not known: auth, authpriv, daemon, user, local0 to local7",
               k->s->syslog_facility);
     }
 }
@@ -139,10 +148,13 @@ static void check_words(const struct checker *k)
 static void check_auth_query(const struct checker *k)
 {
     if (*k->s->auth_user != '\0' && strstr(k->s->auth_query, "$1") == NULL) {
-        fault(k, "auth_query", "does not ask for the user, whose name is $1: a query with $1 in it");
+        fault(k, "auth_query",
+              "does not ask for the user, whose name is $1: a query with $1 in it");
     }
     if (config_name_is_console(k->s->auth_dbname)) {
-        fault(k, "auth_dbname", "cannot use the reserved \"%s\" database as an auth_dbname: any other", k->s->auth_dbname);
+        fault(k, "auth_dbname",
+              "cannot use the reserved \"%s\" database as an auth_dbname: any other",
+              k->s->auth_dbname);
     }
 }
 
@@ -170,7 +182,8 @@ static void check_auth(const struct checker *k)
         fault(k, "auth_type", "hba without rules: set auth_hba_file");
     }
     if (s->auth_type == AUTH_TYPE_CERT && !sslmode_verifies(s->client_tls_sslmode)) {
-        fault(k, "auth_type", "cert without client certificates: set client_tls_sslmode to verify-full");
+        fault(k, "auth_type",
+              "cert without client certificates: set client_tls_sslmode to verify-full");
     }
     check_auth_query(k);
     check_ldap(k);
@@ -186,7 +199,8 @@ static void check_socket_path(const struct checker *k)
     }
 }
 
-void config_check_settings(const struct settings *s, const struct option_place *places, struct config_errors *errors)
+void config_check_settings(const struct settings *s, const struct option_place *places,
+                           struct config_errors *errors)
 {
     struct checker k = {s, places, errors};
 
@@ -201,47 +215,57 @@ void config_check_settings(const struct settings *s, const struct option_place *
 
 /* ---- entries ---- */
 
-static void check_database(const struct config *c, const struct database_config *d, struct config_errors *errors)
+static void check_database(const struct config *c, const struct database_config *d,
+                           struct config_errors *errors)
 {
     const struct settings *s = &c->settings;
     int pool_size = d->pool_size == OPTION_UNSET ? s->default_pool_size : d->pool_size;
     int min_pool_size = d->min_pool_size == OPTION_UNSET ? s->min_pool_size : d->min_pool_size;
     const char *auth_user = *d->auth_user == '\0' ? s->auth_user : d->auth_user;
 
-    if (min_pool_size > pool_size && (d->pool_size != OPTION_UNSET || d->min_pool_size != OPTION_UNSET)) {
+    if (min_pool_size > pool_size &&
+        (d->pool_size != OPTION_UNSET || d->min_pool_size != OPTION_UNSET)) {
         config_errors_add(errors, d->file, d->line,
-                          "database %s: min_pool_size: %d%s is more than pool_size%s: at most %d", d->name, min_pool_size,
+                          "database %s: min_pool_size: %d%s is more than pool_size%s: at most %d",
+                          d->name, min_pool_size,
                           d->min_pool_size == OPTION_UNSET ? " (of all databases)" : "",
                           d->pool_size == OPTION_UNSET ? " (default_pool_size)" : "", pool_size);
     }
     if (s->auth_type == AUTH_TYPE_ANY && *d->user == '\0') {
         config_errors_add(errors, d->file, d->line,
-                          "database %s: user: is missing, but auth_type any takes no user from clients: user=NAME",
+                          "database %s: user: is missing, but auth_type any takes no user from "
+                          "clients: user=NAME",
                           d->name);
     }
     if (*d->auth_query != '\0' && *auth_user != '\0' && strstr(d->auth_query, "$1") == NULL) {
         config_errors_add(errors, d->file, d->line,
-                          "database %s: auth_query: does not ask for the user, whose name is $1: a query with $1 in it",
+                          "database %s: auth_query: does not ask for the user, whose name is $1: a "
+                          "query with $1 in it",
                           d->name);
     }
 }
 
-static void check_rule(const struct config *c, const struct hba_rule *r, struct config_errors *errors)
+static void check_rule(const struct config *c, const struct hba_rule *r,
+                       struct config_errors *errors)
 {
     const struct settings *s = &c->settings;
 
     if (r->method == AUTH_TYPE_CERT &&
         (s->client_tls_sslmode == SSLMODE_DISABLE || *s->client_tls_ca_file == '\0')) {
         config_errors_add(errors, r->file, r->line,
-                          "cert: client certificates are not asked for: set client_tls_sslmode and client_tls_ca_file");
+                          "cert: client certificates are not asked for: set client_tls_sslmode and "
+                          "client_tls_ca_file");
     }
-    if (*r->map != '\0' && (c->ident != NULL || *s->auth_ident_file == '\0') && !ident_has_map(c->ident, r->map)) {
-        config_errors_add(errors, r->file, r->line, "map=%.60s: there is no such map: a line for it in auth_ident_file",
+    if (*r->map != '\0' && (c->ident != NULL || *s->auth_ident_file == '\0') &&
+        !ident_has_map(c->ident, r->map)) {
+        config_errors_add(errors, r->file, r->line,
+                          "map=%.60s: there is no such map: a line for it in auth_ident_file",
                           r->map);
     }
     if (r->method == AUTH_TYPE_LDAP && *r->ldap_options == '\0' && *s->auth_ldap_options == '\0') {
-        config_errors_add(errors, r->file, r->line,
-                          "ldap: without a server: options ldapserver= or ldapurl= here, or auth_ldap_options");
+        config_errors_add(
+            errors, r->file, r->line,
+            "ldap: without a server: options ldapserver= or ldapurl= here, or auth_ldap_options");
     }
 }
 

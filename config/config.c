@@ -28,8 +28,9 @@ static enum section section_of(const char *name)
         const char *name;
         enum section section;
     } sections[] = {
-        {"pgpoold", SECTION_SETTINGS}, {"pgbouncer", SECTION_SETTINGS}, {"databases", SECTION_DATABASES},
-        {"users", SECTION_USERS},      {"peers", SECTION_PEERS},
+        {"pgpoold", SECTION_SETTINGS},    {"pgbouncer", SECTION_SETTINGS},
+        {"databases", SECTION_DATABASES}, {"users", SECTION_USERS},
+        {"peers", SECTION_PEERS},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(sections); i++) {
@@ -57,14 +58,17 @@ static const char *keep_file_name(struct config *c, const char *name)
     return grown[c->n_files] == NULL ? NULL : grown[c->n_files++];
 }
 
-static void fault_unknown(const char *file, unsigned line, const char *key, struct config_errors *errors)
+static void fault_unknown(const char *file, unsigned line, const char *key,
+                          struct config_errors *errors)
 {
     const char *nearest = option_nearest(OPTION_GLOBAL, key);
 
     if (nearest != NULL) {
-        config_errors_add(errors, file, line, "%.60s: is not an option: perhaps %s is meant", key, nearest);
+        config_errors_add(errors, file, line, "%.60s: is not an option: perhaps %s is meant", key,
+                          nearest);
     } else {
-        config_errors_add(errors, file, line, "%.60s: is not an option: see pgpoold --help-config", key);
+        config_errors_add(errors, file, line, "%.60s: is not an option: see pgpoold --help-config",
+                          key);
     }
 }
 
@@ -166,8 +170,10 @@ static void take_entry(void *arg, const struct ini_entry *e)
     if (e->key == NULL) {
         l->section = section_of(e->section);
         if (l->section == SECTION_UNKNOWN) {
-            config_errors_add(l->errors, e->file, e->line,
-                              "[%s]: is not a section: pgpoold (or pgbouncer), databases, users, peers", e->section);
+            config_errors_add(
+                l->errors, e->file, e->line,
+                "[%s]: is not a section: pgpoold (or pgbouncer), databases, users, peers",
+                e->section);
         }
         return;
     }
@@ -204,7 +210,8 @@ static void named_files_done(struct named_files *f)
     f->ident = ident_free(f->ident);
 }
 
-static void named_files_load(const struct settings *s, struct named_files *ret, struct config_errors *errors)
+static void named_files_load(const struct settings *s, struct named_files *ret,
+                             struct config_errors *errors)
 {
     *ret = (struct named_files){0};
     if (*s->auth_file != '\0') {
@@ -252,8 +259,8 @@ static void set_conffile(struct config *c, struct config_errors *errors)
 {
     char why[CONFIG_WHY_SIZE];
 
-    if (*c->settings.conffile == '\0' &&
-        !option_set(option_find(OPTION_GLOBAL, "conffile"), OPTION_GLOBAL, &c->settings, c->path, why)) {
+    if (*c->settings.conffile == '\0' && !option_set(option_find(OPTION_GLOBAL, "conffile"),
+                                                     OPTION_GLOBAL, &c->settings, c->path, why)) {
         config_errors_add(errors, c->path, 0, "%s", why);
     }
 }
@@ -325,9 +332,10 @@ static bool names_a_file(const struct option *o)
            strcmp(o->name, "auth_hba_file") == 0 || strcmp(o->name, "auth_ident_file") == 0;
 }
 
-/* The relations are looked at in a trial configuration: the entries of @c with the new settings and files. */
-static void check_trial(const struct config *c, const struct settings *next, const struct named_files *files,
-                        struct config_errors *errors)
+/* The relations are looked at in a trial configuration: the entries of @c with the new settings and
+ * files. */
+static void check_trial(const struct config *c, const struct settings *next,
+                        const struct named_files *files, struct config_errors *errors)
 {
     struct config trial = *c;
 
@@ -353,7 +361,8 @@ bool config_set(struct config *c, const char *name, const char *text, struct con
         return false;
     }
     if (!o->reload) {
-        config_errors_add(errors, NULL, 0, "%s: cannot change at run time: set it in the file and restart", o->name);
+        config_errors_add(errors, NULL, 0,
+                          "%s: cannot change at run time: set it in the file and restart", o->name);
         return false;
     }
     if (!settings_copy(&next, &c->settings)) {
@@ -411,7 +420,8 @@ const struct peer_config *config_peer(const struct config *c, int id)
     return p;
 }
 
-const struct database_config *config_next_database(const struct config *c, const struct database_config *prev)
+const struct database_config *config_next_database(const struct config *c,
+                                                   const struct database_config *prev)
 {
     return prev == NULL ? c->databases : prev->hh.next;
 }

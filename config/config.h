@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The whole configuration: the settings, the entries of [databases], [users] and [peers], and the files they name
- * (auth_file, HBA rules, ident map), read at once and checked at once. A loaded configuration is correct by itself;
- * RELOAD loads another one and swaps. Never logs. */
+/* The whole configuration: the settings, the entries of [databases], [users] and [peers], and the
+ * files they name (auth_file, HBA rules, ident map), read at once and checked at once. A loaded
+ * configuration is correct by itself; RELOAD loads another one and swaps. Never logs. */
 #ifndef PGPOOLD_CONFIG_CONFIG_H
 #define PGPOOLD_CONFIG_CONFIG_H
 
@@ -21,7 +21,8 @@ struct option_place {
 };
 
 struct config {
-    char *path; /* as it was loaded; the next RELOAD reads settings.conffile, which is the same unless set otherwise */
+    char *path; /* as it was loaded; the next RELOAD reads settings.conffile, which is the same
+                   unless set otherwise */
     struct settings settings;
 
     struct option_place *places; /* one for each option, by option_index(); private */
@@ -29,8 +30,8 @@ struct config {
     unsigned n_files;
 
     /* Tables by name in the order of the file; read them with the functions below. */
-    struct database_config *databases;   /* without "*" */
-    struct database_config *autodb;      /* the entry "*", or NULL */
+    struct database_config *databases; /* without "*" */
+    struct database_config *autodb;    /* the entry "*", or NULL */
     struct user_config *users;
     struct peer_config *peers;
 
@@ -44,16 +45,19 @@ struct config {
 struct config *config_load(const char *path, struct config_errors *errors);
 struct config *config_free(struct config *c);
 
-/* Console SET: @name = @text in the running settings, with the relations to all others checked. false: nothing changed
- * and @errors says why. An option that cannot change at run time is refused. */
-MUSTCHECK bool config_set(struct config *c, const char *name, const char *text, struct config_errors *errors);
+/* Console SET: @name = @text in the running settings, with the relations to all others checked.
+ * false: nothing changed and @errors says why. An option that cannot change at
+ * run time is refused. */
+MUSTCHECK bool config_set(struct config *c, const char *name, const char *text,
+                          struct config_errors *errors);
 
 /* NULL: no such entry. config_database() knows exact names only; for the rest see config.autodb. */
 const struct database_config *config_database(const struct config *c, const char *name);
 const struct user_config *config_user(const struct config *c, const char *name);
 const struct peer_config *config_peer(const struct config *c, int id);
 /* Pass NULL to begin; NULL comes back at the end. */
-const struct database_config *config_next_database(const struct config *c, const struct database_config *prev);
+const struct database_config *config_next_database(const struct config *c,
+                                                   const struct database_config *prev);
 const struct user_config *config_next_user(const struct config *c, const struct user_config *prev);
 const struct peer_config *config_next_peer(const struct config *c, const struct peer_config *prev);
 
@@ -62,9 +66,11 @@ bool config_name_is_console(const char *database);
 
 /* ---- check.c: relations between options ---- */
 
-/* Adds a fault for each pair of settings that do not fit together, and for each file they name that cannot be read.
+/* Adds a fault for each pair of settings that do not fit together, and for each file they name that
+ * cannot be read.
  * @places: by option_index(), or NULL when unknown. */
-void config_check_settings(const struct settings *s, const struct option_place *places, struct config_errors *errors);
+void config_check_settings(const struct settings *s, const struct option_place *places,
+                           struct config_errors *errors);
 /* The same for the entries, the rules and maps, and between them and the settings. */
 void config_check_entries(const struct config *c, struct config_errors *errors);
 

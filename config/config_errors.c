@@ -30,7 +30,8 @@ static char *format_fault(const char *file, unsigned line, const char *fmt, va_l
     return n < 0 ? NULL : text;
 }
 
-void config_errors_add(struct config_errors *e, const char *file, unsigned line, const char *fmt, ...)
+void config_errors_add(struct config_errors *e, const char *file, unsigned line, const char *fmt,
+                       ...)
 {
     char *text;
     va_list args;

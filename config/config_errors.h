@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* A bounded list of what is wrong with the configuration, each as "file:line: option: what is wrong: what is allowed".
- * Everything in config/ adds to one and goes on, so that an operator sees all faults at once. Who owns the list prints
- * or logs it; config/ never does. Also used for the warnings of a reload. */
+/* A bounded list of what is wrong with the configuration, each as "file:line: option: what is
+ * wrong: what is allowed". Everything in config/ adds to one and goes on, so that an operator sees
+ * all faults at once. Who owns the list prints or logs it; config/ never does. Also used for the
+ * warnings of a reload. */
 #ifndef PGPOOLD_CONFIG_ERRORS_H
 #define PGPOOLD_CONFIG_ERRORS_H
 
@@ -24,11 +25,13 @@ struct config_errors {
 /* Frees the texts and empties the list. May run twice. */
 void config_errors_done(struct config_errors *e);
 
-/* Adds "file:line: TEXT"; @line 0 leaves the line out, @file NULL or "" leaves both out. Control bytes become '?'. */
-void config_errors_add(struct config_errors *e, const char *file, unsigned line, const char *fmt, ...)
-    PRINTF_LIKE(4, 5);
+/* Adds "file:line: TEXT"; @line 0 leaves the line out, @file NULL or "" leaves both out. Control
+ * bytes become '?'. */
+void config_errors_add(struct config_errors *e, const char *file, unsigned line, const char *fmt,
+                       ...) PRINTF_LIKE(4, 5);
 
-/* All of them, kept or not: compare before and after to learn whether something went wrong in between. */
+/* All of them, kept or not: compare before and after to learn whether something went wrong in
+ * between. */
 static inline unsigned config_errors_count(const struct config_errors *e)
 {
     return e->n + e->n_dropped;

@@ -22,7 +22,8 @@ void conninfo_done(struct conninfo *c)
     *c = (struct conninfo){0};
 }
 
-/* Takes the quotes off in place; @pos stands on the opening one. Returns what follows the closing one, or NULL. */
+/* Takes the quotes off in place; @pos stands on the opening one. Returns what follows the closing
+ * one, or NULL. */
 static char *unquote_value(char *pos)
 {
     char *to = pos;
@@ -40,7 +41,8 @@ static char *unquote_value(char *pos)
     return NULL;
 }
 
-enum conninfo_result conninfo_next(struct conninfo *c, struct conninfo_pair *ret, const char **ret_why)
+enum conninfo_result conninfo_next(struct conninfo *c, struct conninfo_pair *ret,
+                                   const char **ret_why)
 {
     char *key = c->pos + strspn(c->pos, BLANKS);
     size_t key_len = strcspn(key, "=" BLANKS "'");
@@ -69,7 +71,8 @@ enum conninfo_result conninfo_next(struct conninfo *c, struct conninfo_pair *ret
             return CONNINFO_BAD;
         }
         if (*end != '\0' && strchr(BLANKS, *end) == NULL) {
-            *ret_why = "text right behind a closing quote: a blank there, and '' for a quote inside the value";
+            *ret_why = "text right behind a closing quote: a blank there, and '' for a quote "
+                       "inside the value";
             return CONNINFO_BAD;
         }
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Taking apart the value of an entry of [databases], [users] or [peers]: pairs key=value with blanks between them. Blanks
- * round "=" do not count. A value may stand in single quotes, in which '' is one quote and blanks are kept. Pure. */
+/* Taking apart the value of an entry of [databases], [users] or [peers]: pairs key=value with
+ * blanks between them. Blanks round "=" do not count. A value may stand in single quotes, in which
+ * '' is one quote and blanks are kept. Pure. */
 #ifndef PGPOOLD_CONFIG_CONNINFO_H
 #define PGPOOLD_CONFIG_CONNINFO_H
 
@@ -10,7 +11,8 @@
 #include <stddef.h>
 
 struct conninfo {
-    /* private; it is a copy of the text, in which keys and values are ended by NULs as they are read */
+    /* private; it is a copy of the text, in which keys and values are ended by NULs as they are
+     * read */
     char *text;
     size_t len;
     char *pos;
@@ -19,7 +21,7 @@ struct conninfo {
 enum conninfo_result {
     CONNINFO_PAIR, /* key and value are there */
     CONNINFO_END,
-    CONNINFO_BAD,  /* *ret_why says what is wrong: what is allowed; nothing more can be read */
+    CONNINFO_BAD, /* *ret_why says what is wrong: what is allowed; nothing more can be read */
 };
 
 struct conninfo_pair {
@@ -33,6 +35,7 @@ MUSTCHECK bool conninfo_init(struct conninfo *c, const char *text);
 void conninfo_done(struct conninfo *c);
 
 /* The next pair, valid until conninfo_done(). */
-MUSTCHECK enum conninfo_result conninfo_next(struct conninfo *c, struct conninfo_pair *ret, const char **ret_why);
+MUSTCHECK enum conninfo_result conninfo_next(struct conninfo *c, struct conninfo_pair *ret,
+                                             const char **ret_why);
 
 #endif

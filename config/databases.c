@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* All three kinds of entries are read alike: the pairs of the text through the table of options into the record, then
- * what one record needs by itself (hosts taken apart). */
+/* All three kinds of entries are read alike: the pairs of the text through the table of options
+ * into the record, then what one record needs by itself (hosts taken apart). */
 #include "config/databases.h"
 
 #include "config/conninfo.h"
@@ -21,7 +21,8 @@ struct entry_place {
     struct config_errors *errors;
 };
 
-PRINTF_LIKE(3, 4) static void fault(const struct entry_place *at, const char *key, const char *fmt, ...)
+PRINTF_LIKE(3, 4)
+static void fault(const struct entry_place *at, const char *key, const char *fmt, ...)
 {
     char what[CONFIG_WHY_SIZE];
     va_list args;
@@ -58,7 +59,8 @@ static void fault_unknown(enum option_scope scope, const struct entry_place *at,
     const char *nearest = option_nearest(scope, key);
 
     if (option_find(OPTION_GLOBAL, key) != NULL) {
-        fault(at, key, "is not known for a %s: it is a global option, for the section [pgpoold]", at->kind);
+        fault(at, key, "is not known for a %s: it is a global option, for the section [pgpoold]",
+              at->kind);
     } else if (nearest != NULL) {
         fault(at, key, "is not known for a %s: perhaps %s is meant", at->kind, nearest);
     } else {
@@ -66,7 +68,8 @@ static void fault_unknown(enum option_scope scope, const struct entry_place *at,
     }
 }
 
-static void entry_read(enum option_scope scope, void *record, const char *text, const struct entry_place *at)
+static void entry_read(enum option_scope scope, void *record, const char *text,
+                       const struct entry_place *at)
 {
     struct conninfo pairs;
     struct conninfo_pair pair;
@@ -154,7 +157,8 @@ static const char *next_item(const char **list, size_t *ret_len)
     return start;
 }
 
-static bool read_hosts(const char *list, unsigned n, struct database_host *ret, const struct entry_place *at)
+static bool read_hosts(const char *list, unsigned n, struct database_host *ret,
+                       const struct entry_place *at)
 {
     for (unsigned i = 0; i < n; i++) {
         size_t len;
@@ -166,7 +170,8 @@ static bool read_hosts(const char *list, unsigned n, struct database_host *ret, 
         }
         for (size_t j = 0; j < len; j++) {
             if ((unsigned char)item[j] <= ' ') {
-                fault(at, "host", "a blank inside a host: names, addresses or directories, comma-separated");
+                fault(at, "host",
+                      "a blank inside a host: names, addresses or directories, comma-separated");
                 return false;
             }
         }
@@ -180,8 +185,8 @@ static bool read_hosts(const char *list, unsigned n, struct database_host *ret, 
 }
 
 /* One port for all hosts, or one for each. */
-static bool read_ports(const char *list, uint16_t without, unsigned n_hosts, struct database_host *ret,
-                       const struct entry_place *at)
+static bool read_ports(const char *list, uint16_t without, unsigned n_hosts,
+                       struct database_host *ret, const struct entry_place *at)
 {
     unsigned n = *list == '\0' ? 0 : count_items(list);
     uint16_t port = without;
@@ -196,7 +201,8 @@ static bool read_ports(const char *list, uint16_t without, unsigned n_hosts, str
             const char *item = next_item(&list, &len);
 
             if (!parse_port(item, len, &port)) {
-                fault(at, "port", "\"%.*s\" is not a port: 1 to 65535", (int)MIN(len, (size_t)60), item);
+                fault(at, "port", "\"%.*s\" is not a port: 1 to 65535", (int)MIN(len, (size_t)60),
+                      item);
                 return false;
             }
         }
@@ -220,7 +226,9 @@ static void database_finish(struct database_config *d, const struct entry_place 
         fault(at, "", "the name is reserved for the console: any other");
     }
     if (name_is_reserved(d->auth_dbname)) {
-        fault(at, "auth_dbname", "cannot use the reserved \"%s\" database as an auth_dbname: any other", d->auth_dbname);
+        fault(at, "auth_dbname",
+              "cannot use the reserved \"%s\" database as an auth_dbname: any other",
+              d->auth_dbname);
     }
     if (n > DATABASE_HOSTS_MAX) {
         fault(at, "host", "%u hosts: at most %d", n, DATABASE_HOSTS_MAX);
@@ -233,12 +241,13 @@ static void database_finish(struct database_config *d, const struct entry_place 
     }
     d->n_hosts = n;
     if (read_hosts(d->host, n, d->hosts, at)) {
-        (void)read_ports(d->port, DATABASE_PORT_DEFAULT, n, d->hosts, at); /* its faults are in the list */
+        (void)read_ports(d->port, DATABASE_PORT_DEFAULT, n, d->hosts,
+                         at); /* its faults are in the list */
     }
 }
 
-struct database_config *database_config_new(const char *name, const char *text, const char *file, unsigned line,
-                                            struct config_errors *errors)
+struct database_config *database_config_new(const char *name, const char *text, const char *file,
+                                            unsigned line, struct config_errors *errors)
 {
     unsigned n_before = config_errors_count(errors);
     struct entry_place at = {"database", name, file, line, errors};
@@ -290,7 +299,8 @@ static bool copy_hosts(struct database_config *to, const struct database_config 
     return true;
 }
 
-struct database_config *database_config_from_autodb(const struct database_config *autodb, const char *name)
+struct database_config *database_config_from_autodb(const struct database_config *autodb,
+                                                    const char *name)
 {
     struct database_config *d = calloc(1, sizeof(*d));
     const struct option *o = NULL;
@@ -329,8 +339,16 @@ static const char *dbname_of(const struct database_config *d)
 bool database_config_same_target(const struct database_config *a, const struct database_config *b)
 {
     static const char *const names[] = {
-        "host",      "port",     "user",     "password",         "connect_query",
-        "client_encoding", "datestyle", "timezone", "application_name", "load_balance_hosts",
+        "host",
+        "port",
+        "user",
+        "password",
+        "connect_query",
+        "client_encoding",
+        "datestyle",
+        "timezone",
+        "application_name",
+        "load_balance_hosts",
         "target_session_attrs",
     };
 
@@ -344,8 +362,8 @@ bool database_config_same_target(const struct database_config *a, const struct d
 
 /* ---- [users] ---- */
 
-struct user_config *user_config_new(const char *name, const char *text, const char *file, unsigned line,
-                                    struct config_errors *errors)
+struct user_config *user_config_new(const char *name, const char *text, const char *file,
+                                    unsigned line, struct config_errors *errors)
 {
     unsigned n_before = config_errors_count(errors);
     struct entry_place at = {"user", name, file, line, errors};
@@ -390,12 +408,13 @@ static void peer_finish(struct peer_config *p, const struct entry_place *at)
     } else if (count_items(p->host) > 1) {
         fault(at, "host", "several hosts: one");
     } else if (read_hosts(p->host, 1, &p->target, at)) {
-        (void)read_ports(p->port, PEER_PORT_DEFAULT, 1, &p->target, at); /* its faults are in the list */
+        (void)read_ports(p->port, PEER_PORT_DEFAULT, 1, &p->target,
+                         at); /* its faults are in the list */
     }
 }
 
-struct peer_config *peer_config_new(const char *id, const char *text, const char *file, unsigned line,
-                                    struct config_errors *errors)
+struct peer_config *peer_config_new(const char *id, const char *text, const char *file,
+                                    unsigned line, struct config_errors *errors)
 {
     unsigned n_before = config_errors_count(errors);
     struct entry_place at = {"peer", id, file, line, errors};

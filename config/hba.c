@@ -18,7 +18,8 @@ bool hba_address_from(const struct sockaddr *addr, struct hba_address *ret)
         memcpy(a.bytes, &((const struct sockaddr_in *)(const void *)addr)->sin_addr, 4);
     } else if (addr->sa_family == AF_INET6) {
         memcpy(a.bytes, &((const struct sockaddr_in6 *)(const void *)addr)->sin6_addr, 16);
-        if (memcmp(a.bytes, mapped_prefix, sizeof(mapped_prefix)) == 0) { /* ::ffff:192.0.2.1 came over IPv4 */
+        if (memcmp(a.bytes, mapped_prefix, sizeof(mapped_prefix)) ==
+            0) { /* ::ffff:192.0.2.1 came over IPv4 */
             memmove(a.bytes, a.bytes + 12, 4);
             memset(a.bytes + 4, 0, 12);
             a.family = AF_INET;
@@ -80,7 +81,8 @@ bool hba_add_interface(struct hba *h, const struct sockaddr *addr, const struct 
 static bool address_is_ours(const struct hba *h, const struct hba_address *a)
 {
     for (unsigned i = 0; i < h->n_interfaces; i++) {
-        if (h->interfaces[i].addr.family == a->family && memcmp(h->interfaces[i].addr.bytes, a->bytes, 16) == 0) {
+        if (h->interfaces[i].addr.family == a->family &&
+            memcmp(h->interfaces[i].addr.bytes, a->bytes, 16) == 0) {
             return true;
         }
     }
@@ -97,7 +99,8 @@ static bool address_is_near(const struct hba *h, const struct hba_address *a)
     return false;
 }
 
-static bool address_fits(const struct hba *h, const struct hba_conditions *c, const struct hba_address *a)
+static bool address_fits(const struct hba *h, const struct hba_conditions *c,
+                         const struct hba_address *a)
 {
     switch (c->address_kind) {
     case HBA_ADDRESS_ALL:
@@ -113,7 +116,8 @@ static bool address_fits(const struct hba *h, const struct hba_conditions *c, co
 }
 
 /* @a: NULL for a Unix socket. */
-static bool connection_fits(const struct hba *h, const struct hba_rule *r, const struct hba_address *a, bool tls)
+static bool connection_fits(const struct hba *h, const struct hba_rule *r,
+                            const struct hba_address *a, bool tls)
 {
     switch (r->conn_type) {
     case HBA_LOCAL:
@@ -160,7 +164,8 @@ static bool database_fits(const struct auth_field *names, const struct hba_login
 static bool user_fits(const struct auth_field *names, const struct hba_login *login)
 {
     for (unsigned i = 0; i < names->n; i++) {
-        if (auth_token_is(&names->tokens[i], "all") || strcmp(names->tokens[i].text, login->user) == 0) {
+        if (auth_token_is(&names->tokens[i], "all") ||
+            strcmp(names->tokens[i].text, login->user) == 0) {
             return true;
         }
     }
@@ -184,7 +189,8 @@ const struct hba_rule *hba_match(const struct hba *h, const struct hba_login *lo
     for (unsigned i = 0; i < h->n_rules; i++) {
         const struct hba_rule *r = &h->rules[i];
 
-        if (connection_fits(h, r, a, login->tls) && database_fits(&r->conditions->databases, login) &&
+        if (connection_fits(h, r, a, login->tls) &&
+            database_fits(&r->conditions->databases, login) &&
             user_fits(&r->conditions->users, login)) {
             return r;
         }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* Host-based access rules in the format of pg_hba.conf: the first rule that fits a login says how it must prove itself;
- * no rule means it is refused. What this pooler cannot honour (role membership, GSSAPI, host names ...) is an error at
- * load, never a rule that silently means something else. Pure once loaded. */
+/* Host-based access rules in the format of pg_hba.conf: the first rule that fits a login says how
+ * it must prove itself; no rule means it is refused. What this pooler cannot honour (role
+ * membership, GSSAPI, host names ...) is an error at load, never a rule that silently means
+ * something else. Pure once loaded. */
 #ifndef PGPOOLD_CONFIG_HBA_H
 #define PGPOOLD_CONFIG_HBA_H
 
@@ -41,9 +42,9 @@ struct hba_login {
     bool is_replication; /* physical: replication=true without a database */
 };
 
-/* Options of method ldap as written in an HBA file (also the value of auth_ldap_options), checked and put into the form
- * of conninfo.h: key='value' with blanks between them. NULL: wrong, and @why (CONFIG_WHY_SIZE bytes) says why. The
- * caller frees the text. */
+/* Options of method ldap as written in an HBA file (also the value of auth_ldap_options), checked
+ * and put into the form of conninfo.h: key='value' with blanks between them. NULL: wrong, and @why
+ * (CONFIG_WHY_SIZE bytes) says why. The caller frees the text. */
 char *hba_ldap_options(const char *text, char *why);
 
 /* NULL when a line is wrong or the file cannot be read; every fault is in @errors. */
@@ -51,10 +52,11 @@ struct hba *hba_load(const char *path, struct config_errors *errors);
 struct hba *hba_load_stream(FILE *in, const char *name, struct config_errors *errors);
 struct hba *hba_free(struct hba *h);
 
-/* The addresses that samehost and samenet mean. hba_load() takes those of the machine's interfaces; tests set their
- * own. @mask NULL: all bits. false: out of memory, or neither IPv4 nor IPv6. */
+/* The addresses that samehost and samenet mean. hba_load() takes those of the machine's interfaces;
+ * tests set their own. @mask NULL: all bits. false: out of memory, or neither IPv4 nor IPv6. */
 void hba_clear_interfaces(struct hba *h);
-MUSTCHECK bool hba_add_interface(struct hba *h, const struct sockaddr *addr, const struct sockaddr *mask);
+MUSTCHECK bool hba_add_interface(struct hba *h, const struct sockaddr *addr,
+                                 const struct sockaddr *mask);
 
 /* The first rule that fits, or NULL: refuse. Borrowed. */
 const struct hba_rule *hba_match(const struct hba *h, const struct hba_login *login);

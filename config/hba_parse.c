@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* From the lines of an HBA file to rules. Everything that cannot be honoured is refused here with the reason. */
+/* From the lines of an HBA file to rules. Everything that cannot be honoured is refused here with
+ * the reason. */
 #include "config/hba_internal.h"
 
 #include "daemon/util/buf.h"
@@ -27,7 +28,8 @@ struct rule_reader {
 #define fault(r, ...) config_errors_add((r)->errors, (r)->file, (r)->line->line, __VA_ARGS__)
 
 /* The next field when it is one word; NULL with a fault when it is missing or a list. */
-static const struct auth_token *take_word(struct rule_reader *r, const char *what, const char *allowed)
+static const struct auth_token *take_word(struct rule_reader *r, const char *what,
+                                          const char *allowed)
 {
     const struct auth_field *f;
 
@@ -71,7 +73,9 @@ static bool read_conn_type(struct rule_reader *r)
     if (strcmp(t->text, "hostgssenc") == 0 || strcmp(t->text, "hostnogssenc") == 0) {
         fault(r, "%s: this pooler does not speak GSSAPI: %s", t->text, allowed);
     } else if (strncmp(t->text, "include", 7) == 0) {
-        fault(r, "%.60s: whole files of rules cannot be included, only @file for a list of names: %s", t->text, allowed);
+        fault(r,
+              "%.60s: whole files of rules cannot be included, only @file for a list of names: %s",
+              t->text, allowed);
     } else {
         fault(r, "\"%.60s\" is not a connection type: %s", t->text, allowed);
     }
@@ -91,17 +95,24 @@ static bool check_name(struct rule_reader *r, enum name_kind kind, const struct 
         return true;
     }
     if (kind == NAME_USER && *t->text == '+') {
-        fault(r, "user \"%.60s\": who belongs to a role is known to the server only: name the users, or put the name "
-                 "in quotes",
+        fault(r,
+              "user \"%.60s\": who belongs to a role is known to the server only: name the users, "
+              "or put the name "
+              "in quotes",
               t->text);
         return false;
     }
-    if (kind == NAME_DATABASE && (strcmp(t->text, "samerole") == 0 || strcmp(t->text, "samegroup") == 0)) {
-        fault(r, "database %s: who belongs to a role is known to the server only: name the databases", t->text);
+    if (kind == NAME_DATABASE &&
+        (strcmp(t->text, "samerole") == 0 || strcmp(t->text, "samegroup") == 0)) {
+        fault(r,
+              "database %s: who belongs to a role is known to the server only: name the databases",
+              t->text);
         return false;
     }
     if (*t->text == '/') {
-        fault(r, "\"%.60s\": names cannot be given by a regular expression here: a name, or in quotes", t->text);
+        fault(r,
+              "\"%.60s\": names cannot be given by a regular expression here: a name, or in quotes",
+              t->text);
         return false;
     }
     return true;
@@ -113,8 +124,8 @@ struct name_list {
     struct auth_field *to;
 };
 
-static bool add_names(struct rule_reader *r, const struct name_list *list, const struct auth_field *from,
-                      const char *base, unsigned depth);
+static bool add_names(struct rule_reader *r, const struct name_list *list,
+                      const struct auth_field *from, const char *base, unsigned depth);
 
 /* The path of @name seen from the file @base; the caller frees it. */
 static char *path_beside(const char *base, const char *name)
@@ -164,8 +175,8 @@ static bool add_names_of_file(struct rule_reader *r, const struct name_list *lis
     return config_errors_count(r->errors) == n_before;
 }
 
-static bool add_names(struct rule_reader *r, const struct name_list *list, const struct auth_field *from,
-                      const char *base, unsigned depth)
+static bool add_names(struct rule_reader *r, const struct name_list *list,
+                      const struct auth_field *from, const char *base, unsigned depth)
 {
     for (unsigned i = 0; i < from->n; i++) {
         const struct auth_token *t = &from->tokens[i];
@@ -192,7 +203,8 @@ static bool read_names(struct rule_reader *r, enum name_kind kind, struct auth_f
     struct name_list list = {kind, to};
 
     if (r->next == r->line->n) {
-        fault(r, "%s is missing: names, comma-separated, or all", kind == NAME_DATABASE ? "database" : "user");
+        fault(r, "%s is missing: names, comma-separated, or all",
+              kind == NAME_DATABASE ? "database" : "user");
         return false;
     }
     return add_names(r, &list, &r->line->fields[r->next++], r->file, 0);
@@ -240,7 +252,8 @@ static bool read_cidr(struct rule_reader *r, const char *text, const char *slash
         return false;
     }
     if (!num_parse_u64(slash + 1, net->addr.family == AF_INET ? 32 : 128, &n_bits)) {
-        fault(r, "\"%.60s\": wrong number of bits: 0 to %d", text, net->addr.family == AF_INET ? 32 : 128);
+        fault(r, "\"%.60s\": wrong number of bits: 0 to %d", text,
+              net->addr.family == AF_INET ? 32 : 128);
         return false;
     }
     mask_of_bits(net->mask, (unsigned)n_bits);
@@ -255,8 +268,10 @@ static bool read_masked(struct rule_reader *r, const char *text)
     struct hba_address mask;
 
     if (!parse_address(text, &net->addr)) {
-        fault(r, "\"%.60s\" is not an address, and host names are not looked up here: IPv4 or IPv6 with /bits or a mask, "
-                 "all, samehost, samenet",
+        fault(r,
+              "\"%.60s\" is not an address, and host names are not looked up here: IPv4 or IPv6 "
+              "with /bits or a mask, "
+              "all, samehost, samenet",
               text);
         return false;
     }
@@ -265,21 +280,23 @@ static bool read_masked(struct rule_reader *r, const char *text)
         return false;
     }
     if (!parse_address(t->text, &mask) || mask.family != net->addr.family) {
-        fault(r, "\"%.60s\" is not a mask for %s: one such as %s, or /bits behind the address", t->text, text,
-              net->addr.family == AF_INET ? "255.255.255.0" : "ffff:ffff::");
+        fault(r, "\"%.60s\" is not a mask for %s: one such as %s, or /bits behind the address",
+              t->text, text, net->addr.family == AF_INET ? "255.255.255.0" : "ffff:ffff::");
         return false;
     }
     memcpy(net->mask, mask.bytes, sizeof(net->mask));
     return true;
 }
 
-/* Rules for IPv4 addresses mapped into IPv6 must fit what hba_address_from() makes of such clients. */
+/* Rules for IPv4 mapped into IPv6 must fit what hba_address_from() makes of such clients. */
 static void unmap_net(struct hba_net *net)
 {
     static const uint8_t prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    static const uint8_t full[12] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    static const uint8_t full[12] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                     0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
-    if (net->addr.family == AF_INET6 && memcmp(net->addr.bytes, prefix, 12) == 0 && memcmp(net->mask, full, 12) == 0) {
+    if (net->addr.family == AF_INET6 && memcmp(net->addr.bytes, prefix, 12) == 0 &&
+        memcmp(net->mask, full, 12) == 0) {
         net->addr.family = AF_INET;
         memmove(net->addr.bytes, net->addr.bytes + 12, 4);
         memset(net->addr.bytes + 4, 0, 12);
@@ -290,7 +307,8 @@ static void unmap_net(struct hba_net *net)
 static bool read_address(struct rule_reader *r)
 {
     struct hba_conditions *c = r->rule->conditions;
-    const struct auth_token *t = take_word(r, "address", "IPv4 or IPv6 with /bits or a mask, all, samehost, samenet");
+    const struct auth_token *t =
+        take_word(r, "address", "IPv4 or IPv6 with /bits or a mask, all, samehost, samenet");
     const char *slash;
 
     if (t == NULL) {
@@ -336,16 +354,24 @@ static bool check_method_place(struct rule_reader *r)
 
 static bool read_method(struct rule_reader *r)
 {
-    static const char allowed[] = "trust, reject, md5, password, scram-sha-256, peer, cert, pam, ldap";
+    static const char allowed[] =
+        "trust, reject, md5, password, scram-sha-256, peer, cert, pam, ldap";
     static const struct {
         const char *word;
         enum auth_type method;
     } methods[] = {
-        {"trust", AUTH_TYPE_TRUST}, {"reject", AUTH_TYPE_REJECT}, {"md5", AUTH_TYPE_MD5},
-        {"password", AUTH_TYPE_PLAIN}, {"scram-sha-256", AUTH_TYPE_SCRAM}, {"peer", AUTH_TYPE_PEER},
-        {"cert", AUTH_TYPE_CERT}, {"pam", AUTH_TYPE_PAM}, {"ldap", AUTH_TYPE_LDAP},
+        {"trust", AUTH_TYPE_TRUST},
+        {"reject", AUTH_TYPE_REJECT},
+        {"md5", AUTH_TYPE_MD5},
+        {"password", AUTH_TYPE_PLAIN},
+        {"scram-sha-256", AUTH_TYPE_SCRAM},
+        {"peer", AUTH_TYPE_PEER},
+        {"cert", AUTH_TYPE_CERT},
+        {"pam", AUTH_TYPE_PAM},
+        {"ldap", AUTH_TYPE_LDAP},
     };
-    static const char *const refused[] = {"gss", "sspi", "ident", "radius", "bsd", "oauth", "crypt", "krb5"};
+    static const char *const refused[] = {"gss", "sspi",  "ident", "radius",
+                                          "bsd", "oauth", "crypt", "krb5"};
     const struct auth_token *t = take_word(r, "method", allowed);
 
     if (t == NULL) {
@@ -359,7 +385,8 @@ static bool read_method(struct rule_reader *r)
     }
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         if (strcmp(t->text, refused[i]) == 0) {
-            fault(r, "method %s is PostgreSQL's, but this pooler does not have it: %s", t->text, allowed);
+            fault(r, "method %s is PostgreSQL's, but this pooler does not have it: %s", t->text,
+                  allowed);
             return false;
         }
     }
@@ -387,8 +414,9 @@ static void append_pair(struct buf *to, const char *key, size_t key_len, const c
 static bool ldap_key_is_known(const char *key, size_t len)
 {
     static const char *const keys[] = {
-        "ldapserver", "ldapport",   "ldapscheme",     "ldaptls",             "ldapprefix",       "ldapsuffix",
-        "ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter", "ldapurl",
+        "ldapserver",       "ldapport",   "ldapscheme", "ldaptls",        "ldapprefix",
+        "ldapsuffix",       "ldapbasedn", "ldapbinddn", "ldapbindpasswd", "ldapsearchattribute",
+        "ldapsearchfilter", "ldapurl",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
@@ -410,8 +438,10 @@ static bool add_ldap_option(const char *option, struct buf *to, char *why)
     }
     if (!ldap_key_is_known(option, (size_t)(equals - option))) {
         (void)snprintf(why, CONFIG_WHY_SIZE,
-                       "\"%.*s\" is not an option of ldap: ldapserver, ldapport, ldapscheme, ldaptls, ldapprefix, "
-                       "ldapsuffix, ldapbasedn, ldapbinddn, ldapbindpasswd, ldapsearchattribute, ldapsearchfilter, "
+                       "\"%.*s\" is not an option of ldap: ldapserver, ldapport, ldapscheme, "
+                       "ldaptls, ldapprefix, "
+                       "ldapsuffix, ldapbasedn, ldapbinddn, ldapbindpasswd, ldapsearchattribute, "
+                       "ldapsearchfilter, "
                        "ldapurl",
                        (int)MIN((size_t)(equals - option), (size_t)60), option);
         return false;
@@ -440,7 +470,8 @@ char *hba_ldap_options(const char *text, char *why)
     }
     result = buf_ok(&out) ? strdup(buf_cstr(&out)) : NULL;
     if (result == NULL) {
-        (void)snprintf(why, CONFIG_WHY_SIZE, "too long or out of memory: at most %d bytes", LDAP_OPTIONS_MAX);
+        (void)snprintf(why, CONFIG_WHY_SIZE, "too long or out of memory: at most %d bytes",
+                       LDAP_OPTIONS_MAX);
     }
 done:
     auth_line_done(&line);
@@ -471,7 +502,10 @@ static bool read_option(struct rule_reader *r, const char *option, struct buf *l
         return read_map(r, option + 4);
     }
     if (r->rule->method != AUTH_TYPE_LDAP) {
-        fault(r, "option \"%.60s\" is not known for this method: map= with peer and cert, ldap...= with ldap", option);
+        fault(r,
+              "option \"%.60s\" is not known for this method: map= with peer and cert, ldap...= "
+              "with ldap",
+              option);
         return false;
     }
     if (!add_ldap_option(option, ldap, why)) {
@@ -519,8 +553,8 @@ static bool read_rule(struct rule_reader *r)
         return false;
     }
     return read_conn_type(r) && read_names(r, NAME_DATABASE, &rule->conditions->databases) &&
-           read_names(r, NAME_USER, &rule->conditions->users) && (rule->conn_type == HBA_LOCAL || read_address(r)) &&
-           read_method(r) && read_options(r);
+           read_names(r, NAME_USER, &rule->conditions->users) &&
+           (rule->conn_type == HBA_LOCAL || read_address(r)) && read_method(r) && read_options(r);
 }
 
 static void add_rule(struct hba *h, const struct auth_line *line, struct text_file *in)
@@ -586,14 +620,16 @@ static bool load_interfaces(struct hba *h, const char *path, struct config_error
     bool ok = true;
 
     if (getifaddrs(&list) != 0) {
-        config_errors_add(errors, path, 0, "samehost, samenet: the addresses of this machine cannot be read: %s",
+        config_errors_add(errors, path, 0,
+                          "samehost, samenet: the addresses of this machine cannot be read: %s",
                           strerror(errno));
         return false;
     }
     for (const struct ifaddrs *i = list; i != NULL && ok; i = i->ifa_next) {
         const struct sockaddr *mask = i->ifa_netmask;
 
-        if (i->ifa_addr == NULL || (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6)) {
+        if (i->ifa_addr == NULL ||
+            (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6)) {
             continue;
         }
         if (mask != NULL && mask->sa_family != i->ifa_addr->sa_family) {

@@ -47,7 +47,8 @@ static void line_done(struct ident_line *l)
     free(l->pg_user);
 }
 
-/* Escapes that PostgreSQL's expressions know and POSIX's read as something else would silently let in other people. */
+/* Escapes that PostgreSQL's expressions know and POSIX's read as something else would silently let
+ * in other people. */
 static bool escapes_are_posix(const char *expression)
 {
     for (const char *p = expression; *p != '\0'; p++) {
@@ -66,15 +67,16 @@ static bool escapes_are_posix(const char *expression)
 }
 
 /* On success the line owns a compiled expression. */
-static bool compile(struct ident_line *l, const char *expression, struct config_errors *errors, const char *file,
-                    unsigned line)
+static bool compile(struct ident_line *l, const char *expression, struct config_errors *errors,
+                    const char *file, unsigned line)
 {
     char why[200];
     int error;
 
     if (!escapes_are_posix(expression)) {
         config_errors_add(errors, file, line,
-                          "\"/%.60s\": an escape that POSIX does not know: POSIX extended regular expressions, such as "
+                          "\"/%.60s\": an escape that POSIX does not know: POSIX extended regular "
+                          "expressions, such as "
                           "[0-9] for \\d",
                           expression);
         return false;
@@ -82,25 +84,29 @@ static bool compile(struct ident_line *l, const char *expression, struct config_
     error = regcomp(&l->regex, expression, REG_EXTENDED);
     if (error != 0) {
         (void)regerror(error, &l->regex, why, sizeof(why));
-        config_errors_add(errors, file, line, "\"/%.60s\": %s: POSIX extended regular expressions", expression, why);
+        config_errors_add(errors, file, line, "\"/%.60s\": %s: POSIX extended regular expressions",
+                          expression, why);
         return false;
     }
     l->system_kind = SYSTEM_USER_REGEX;
     if (l->pg_kind == PG_USER_GROUP && l->regex.re_nsub == 0) {
-        config_errors_add(errors, file, line, "\\1 without a group in the expression \"/%.60s\": ( ) in it", expression);
+        config_errors_add(errors, file, line,
+                          "\\1 without a group in the expression \"/%.60s\": ( ) in it",
+                          expression);
         return false;
     }
     return true;
 }
 
-static bool read_pg_user(struct ident_line *l, const struct auth_token *t, struct text_file *in, unsigned line)
+static bool read_pg_user(struct ident_line *l, const struct auth_token *t, struct text_file *in,
+                         unsigned line)
 {
     if (auth_token_is(t, "all")) {
         l->pg_kind = PG_USER_ALL;
     } else if (!t->quoted && (*t->text == '+' || *t->text == '/')) {
         config_errors_add(in->errors, in->name, line,
-                          "\"%.60s\": database users cannot be given by %s here: a name, or all", t->text,
-                          *t->text == '+' ? "role" : "expression");
+                          "\"%.60s\": database users cannot be given by %s here: a name, or all",
+                          t->text, *t->text == '+' ? "role" : "expression");
         return false;
     } else if (strstr(t->text, "\\1") != NULL) {
         l->pg_kind = PG_USER_GROUP;
@@ -112,9 +118,10 @@ static bool read_line(struct ident_line *l, const struct auth_line *from, struct
 {
     const char *expression = NULL;
 
-    if (from->n != 3 || from->fields[0].n != 1 || from->fields[1].n != 1 || from->fields[2].n != 1) {
-        config_errors_add(in->errors, in->name, from->line, "%u fields, or a comma in one: map system-user database-user",
-                          from->n);
+    if (from->n != 3 || from->fields[0].n != 1 || from->fields[1].n != 1 ||
+        from->fields[2].n != 1) {
+        config_errors_add(in->errors, in->name, from->line,
+                          "%u fields, or a comma in one: map system-user database-user", from->n);
         return false;
     }
     if (!read_pg_user(l, &from->fields[2].tokens[0], in, from->line)) {
@@ -205,14 +212,16 @@ struct ident *ident_free(struct ident *m)
 /* ---- matching ---- */
 
 /* Is @user the text of @l's database user with the first \1 replaced by @group? */
-static bool group_gives(const struct ident_line *l, const char *group, size_t group_len, const char *user)
+static bool group_gives(const struct ident_line *l, const char *group, size_t group_len,
+                        const char *user)
 {
     const char *mark = strstr(l->pg_user, "\\1");
     size_t before = (size_t)(mark - l->pg_user);
     size_t after = strlen(mark + 2);
 
     return strlen(user) == before + group_len + after && memcmp(user, l->pg_user, before) == 0 &&
-           memcmp(user + before, group, group_len) == 0 && memcmp(user + before + group_len, mark + 2, after) == 0;
+           memcmp(user + before, group, group_len) == 0 &&
+           memcmp(user + before + group_len, mark + 2, after) == 0;
 }
 
 static bool line_fits(const struct ident_line *l, const char *system_user, const char *user)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* inih as Debian builds it cuts lines at 199 bytes, takes " ;" inside a value for a comment and ':' for '='. So it sees
- * only the skeleton of the file: for each entry the line "key=", for each section its heading. The reader below makes
- * that skeleton from the physical lines, and the true name and value reach the handler through its context. */
+/* inih as Debian builds it cuts lines at 199 bytes, takes " ;" inside a value for a comment and ':'
+ * for '='. So it sees only the skeleton of the file: for each entry the line "key=", for each
+ * section its heading. The reader below makes that skeleton from the physical lines, and the true
+ * name and value reach the handler through its context. */
 #include "config/ini_file.h"
 
 #include "config/text_file.h"
@@ -19,8 +20,9 @@ struct ini_reader {
     struct text_file files[INI_FILE_DEPTH_MAX]; /* the innermost %include last */
     unsigned n_files;
     char section[SECTION_MAX + 1];
-    bool skip; /* no section yet ("") or a wrong one (NO_SECTION): said once, at the first entry or at the heading */
-    char *key;   /* of the entry that inih is about to report; point into the line */
+    bool skip; /* no section yet ("") or a wrong one (NO_SECTION): said once, at the first entry or
+                  at the heading */
+    char *key; /* of the entry that inih is about to report; point into the line */
     char *value;
     ini_entry_fn fn;
     void *arg;
@@ -61,8 +63,11 @@ static bool read_section(struct ini_reader *r, char *line)
     name = text_strip(name);
     len = strlen(name);
     if (len == 0 || len > SECTION_MAX ||
-        name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] != '\0') {
-        text_file_fault(current(r), "[%.60s] is no name of a section: 1 to %d letters, digits, _ or -", name, SECTION_MAX);
+        name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")] !=
+            '\0') {
+        text_file_fault(current(r),
+                        "[%.60s] is no name of a section: 1 to %d letters, digits, _ or -", name,
+                        SECTION_MAX);
         return false;
     }
     memcpy(r->section, name, len + 1);
@@ -81,7 +86,8 @@ static void read_include(struct ini_reader *r, char *rest)
         return;
     }
     if (r->n_files == INI_FILE_DEPTH_MAX) {
-        text_file_fault(from, "%%include %s: nested too deeply: at most %d files", path, INI_FILE_DEPTH_MAX);
+        text_file_fault(from, "%%include %s: nested too deeply: at most %d files", path,
+                        INI_FILE_DEPTH_MAX);
         return;
     }
     if (text_file_open(&r->files[r->n_files], path, from->name, from->line, r->errors)) {
@@ -89,7 +95,8 @@ static void read_include(struct ini_reader *r, char *rest)
     }
 }
 
-/* Takes the quotes off a name in place: "a""b" is a"b. Returns what follows the closing quote, NULL without one. */
+/* Takes the quotes off a name in place: "a""b" is a"b. Returns what follows the closing quote, NULL
+ * without one. */
 static char *unquote_key(char *key)
 {
     char *to = key;
@@ -121,7 +128,8 @@ static bool read_entry(struct ini_reader *r, char *line)
         equals += strspn(equals, " \t");
     }
     if (equals == NULL || *equals != '=') {
-        text_file_fault(current(r), "a line without \"=\": name = value, or [section], or ; for a comment");
+        text_file_fault(current(r),
+                        "a line without \"=\": name = value, or [section], or ; for a comment");
         return false;
     }
     r->value = text_strip(equals + 1);
@@ -143,7 +151,8 @@ static bool entry_has_place(struct ini_reader *r)
         return true;
     }
     if (*r->section == '\0') {
-        text_file_fault(current(r), "%.60s: stands before any section: put [pgpoold] above it", r->key);
+        text_file_fault(current(r), "%.60s: stands before any section: put [pgpoold] above it",
+                        r->key);
         memcpy(r->section, NO_SECTION, sizeof(NO_SECTION));
     }
     return false;
@@ -183,7 +192,8 @@ static char *read_skeleton(char *ret, int size, void *stream)
     return NULL;
 }
 
-static int take_entry(void *user, const char *section, const char *name UNUSED, const char *value UNUSED)
+static int take_entry(void *user, const char *section, const char *name UNUSED,
+                      const char *value UNUSED)
 {
     struct ini_reader *r = user;
 
@@ -213,7 +223,8 @@ bool ini_file_read(const char *path, ini_entry_fn fn, void *arg, struct config_e
     return text_file_open(&r.files[0], path, "", 0, errors) && read_all(&r);
 }
 
-bool ini_file_read_stream(FILE *in, const char *name, ini_entry_fn fn, void *arg, struct config_errors *errors)
+bool ini_file_read_stream(FILE *in, const char *name, ini_entry_fn fn, void *arg,
+                          struct config_errors *errors)
 {
     struct ini_reader r = {.fn = fn, .arg = arg, .errors = errors, .skip = true, .n_files = 1};
 

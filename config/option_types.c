@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* What each type of option knows to do with its field: read text, print, compare, copy. The field is found by the
- * offset in the option's row, whose type options.c has had checked by the compiler. */
+/* What each type of option knows to do with its field: read text, print, compare, copy. The field
+ * is found by the offset in the option's row, whose type options.c has had checked by the
+ * compiler. */
 #include "config/options.h"
 
 #include "daemon/util/fatal.h"
@@ -16,7 +17,8 @@
 
 #define SHOWN_MAX 60 /* bytes of a wrong value that its error text repeats */
 
-/* All strings that were not given, so that a record without any owns no memory. Never written, never freed. */
+/* All strings that were not given, so that a record without any owns no memory. Never written,
+ * never freed. */
 static char no_text[1] = "";
 
 static void *field_of(const struct option *o, enum option_scope scope, void *record)
@@ -62,7 +64,7 @@ static bool read_bool(const char *text, bool *ret, char *why)
     static const struct {
         const char *word;
         bool value;
-    } words[] = {{"1", true},   {"0", false},  {"on", true},    {"off", false},
+    } words[] = {{"1", true},   {"0", false},  {"on", true},   {"off", false},
                  {"yes", true}, {"no", false}, {"true", true}, {"false", false}};
 
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
@@ -71,7 +73,8 @@ static bool read_bool(const char *text, bool *ret, char *why)
             return true;
         }
     }
-    return refuse(why, "\"%.*s\" is neither on nor off: 0 or 1 (also off, on, no, yes, false, true)",
+    return refuse(why,
+                  "\"%.*s\" is neither on nor off: 0 or 1 (also off, on, no, yes, false, true)",
                   SHOWN_MAX, text);
 }
 
@@ -89,12 +92,12 @@ static bool read_number(const struct option *o, const char *text, int64_t *ret, 
         return true;
     }
     if (*digits == '\0' || digits[strspn(digits, "0123456789")] != '\0') {
-        return refuse(why, "\"%.*s\" is not a whole number: %" PRId64 " to %" PRId64 "%s%s", SHOWN_MAX,
-                      text, o->least, o->most, blank, unit_of(o));
+        return refuse(why, "\"%.*s\" is not a whole number: %" PRId64 " to %" PRId64 "%s%s",
+                      SHOWN_MAX, text, o->least, o->most, blank, unit_of(o));
     }
     return refuse(why, "%.*s is too %s: %" PRId64 " to %" PRId64 "%s%s", SHOWN_MAX, text,
-                  *text == '-' || num_parse_i64(text, 0, o->least, ret) ? "small" : "large", o->least,
-                  o->most, blank, unit_of(o));
+                  *text == '-' || num_parse_i64(text, 0, o->least, ret) ? "small" : "large",
+                  o->least, o->most, blank, unit_of(o));
 }
 
 static bool read_mode(const struct option *o, const char *text, unsigned *ret, char *why)
@@ -140,7 +143,8 @@ static enum duration_verdict parse_duration(const char *text, usec_t most_us, us
     const char *p = text;
     uint64_t whole = 0;
     uint64_t millionths = 0;
-    bool rest = false; /* something smaller than a millionth: rounded up, so that it cannot become 0, which is off */
+    bool rest = false; /* something smaller than a millionth: rounded up, so that it cannot become
+                          0, which is off */
     bool too_large = false;
     unsigned n_digits = 0;
     usec_t unit_us;
@@ -206,10 +210,11 @@ static bool read_duration(const struct option *o, const char *text, usec_t *ret,
     format_seconds((usec_t)o->most, most, sizeof(most));
     switch (parse_duration(text, (usec_t)o->most, &us)) {
     case DURATION_E_FORM:
-        return refuse(why,
-                      "\"%.*s\" is not a duration: seconds, %s to %s, fractions allowed, or a number "
-                      "with the unit ms, s, min, h or d%s",
-                      SHOWN_MAX, text, least, most, never);
+        return refuse(
+            why,
+            "\"%.*s\" is not a duration: seconds, %s to %s, fractions allowed, or a number "
+            "with the unit ms, s, min, h or d%s",
+            SHOWN_MAX, text, least, most, never);
     case DURATION_E_LARGE:
         return refuse(why, "%.*s is too large: %s to %s seconds%s", SHOWN_MAX, text, least, most,
                       never);
@@ -253,7 +258,8 @@ static bool read_string(const char *text, char **field, char *why)
     return true;
 }
 
-bool option_set(const struct option *o, enum option_scope scope, void *record, const char *text, char *why)
+bool option_set(const struct option *o, enum option_scope scope, void *record, const char *text,
+                char *why)
 {
     void *field = field_of(o, scope, record);
     bool on;
@@ -322,7 +328,8 @@ static void print_int(const struct option *o, int value, struct buf *out)
     buf_append_fmt(out, "%d", o->zero_unlimited && value == POOL_SIZE_UNLIMITED ? 0 : value);
 }
 
-void option_print(const struct option *o, enum option_scope scope, const void *record, struct buf *out)
+void option_print(const struct option *o, enum option_scope scope, const void *record,
+                  struct buf *out)
 {
     const void *field = field_in(o, scope, record);
     const char *word;
@@ -345,7 +352,8 @@ void option_print(const struct option *o, enum option_scope scope, const void *r
         buf_append_fmt(out, "%04o", *(const unsigned *)field);
         return;
     case OPTION_ENUM:
-        word = o->words[*(const int *)field]; /* the unset mark of pool_mode is the NULL behind the last word */
+        word = o->words[*(
+            const int *)field]; /* the unset mark of pool_mode is the NULL behind the last word */
         buf_append_str(out, word == NULL ? "" : word);
         return;
     case OPTION_STRING:

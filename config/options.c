@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The table itself, and finding a row in it. Rows stand in the order of the documents: by heading, and under it what an
- * operator looks for first. A row fits on a few lines thanks to the macros at the top; they also make the compiler
- * compare the type of a row with the type of its field. */
+/* The table itself, and finding a row in it. Rows stand in the order of the documents: by heading,
+ * and under it what an operator looks for first. A row fits on a few lines thanks to the macros at
+ * the top; they also make the compiler compare the type of a row with the type of its field. */
 #include "config/options.h"
 
 #include "config/databases.h"
@@ -9,11 +9,12 @@
 
 #include <string.h>
 
-/* Offset of a field plus 1, and an error of the compiler when the field is not of the type that the row says. */
-#define AT(record, type, field)                                                                 \
-    (offsetof(struct record, field) + 1 +                                                       \
+/* Offset of a field plus 1, and an error of the compiler when the field is not of the type that the
+ * row says. */
+#define AT(record, type, field)                                                                  \
+    (offsetof(struct record, field) + 1 +                                                        \
      0 * sizeof(char[__builtin_types_compatible_p(__typeof__(((struct record *)0)->field), type) \
-                         ? 1                                                                    \
+                         ? 1                                                                     \
                          : -1]))
 #define G(type, field) [OPTION_GLOBAL] = AT(settings, type, field)
 #define D(type, field) [OPTION_DATABASE] = AT(database_config, type, field)
@@ -34,14 +35,14 @@
 /* The first cells of a row, by type. */
 #define BOOLEAN(name_, text_) \
     .name = #name_, .type = OPTION_BOOL, .text = text_, .most = 1, .at = {G(bool, name_)}
-#define INTEGER(name_, text_, least_, most_, ...)                                                  \
-    .name = #name_, .type = OPTION_INT, .text = text_, .least = (least_), .most = (most_),         \
+#define INTEGER(name_, text_, least_, most_, ...)                                          \
+    .name = #name_, .type = OPTION_INT, .text = text_, .least = (least_), .most = (most_), \
     .at = {__VA_ARGS__}
-#define BYTES(name_, text_, least_, most_)                                                         \
-    .name = #name_, .type = OPTION_BYTES, .unit = "bytes", .text = text_, .least = (least_),       \
+#define BYTES(name_, text_, least_, most_)                                                   \
+    .name = #name_, .type = OPTION_BYTES, .unit = "bytes", .text = text_, .least = (least_), \
     .most = (most_), .at = {G(size_t, name_##_bytes)}
-#define DURATION(name_, text_, ...)                                                                \
-    .name = #name_, .type = OPTION_DURATION, .unit = "seconds", .text = text_,                     \
+#define DURATION(name_, text_, ...)                                            \
+    .name = #name_, .type = OPTION_DURATION, .unit = "seconds", .text = text_, \
     .most = DURATION_MOST_US, .at = {__VA_ARGS__}
 #define CHOICE(name_, text_, words_, ...) \
     .name = #name_, .type = OPTION_ENUM, .text = text_, .words = words_, .at = {__VA_ARGS__}
@@ -58,13 +59,11 @@
 static const char *const pool_mode_words[] = {"session", "transaction", "statement", NULL};
 static const char *const auth_type_words[] = {"any",           "trust", "plain", "md5",  "cert",
                                               "scram-sha-256", "hba",   "pam",   "ldap", NULL};
-static const char *const sslmode_words[] = {"disable", "allow",     "prefer",
-                                            "require", "verify-ca", "verify-full",
-                                            NULL};
+static const char *const sslmode_words[] = {"disable",   "allow",       "prefer", "require",
+                                            "verify-ca", "verify-full", NULL};
 static const char *const load_balance_words[] = {"disable", "round-robin", NULL};
-static const char *const session_attrs_words[] = {"any",     "read-write", "read-only",
-                                                  "primary", "standby",    "prefer-standby",
-                                                  NULL};
+static const char *const session_attrs_words[] = {
+    "any", "read-write", "read-only", "primary", "standby", "prefer-standby", NULL};
 static const char *const abandoned_words[] = {"cancel", "wait", "close", NULL};
 static const char *const notify_mode_words[] = {"relay", "refuse", "off", NULL};
 static const char *const notify_gap_words[] = {"disconnect", "notice", NULL};
@@ -81,22 +80,27 @@ static const struct option options[] = {
     {INTEGER(listen_port, "6432", 1, 65535, G_INT(listen_port)), GROUP,
      .help = "Port for TCP, and part of the name of the Unix socket."},
     {STRING(unix_socket_dir, "/tmp", G_STR(unix_socket_dir)), GROUP,
-     .help = "Directory of the Unix socket; a name that begins with @ is an abstract one. Empty: no "
-             "Unix socket. Entries of [databases] without a host also look for their server here."},
-    {.name = "unix_socket_mode", .type = OPTION_MODE, .text = "0777", .most = 0777,
-     .at = {G(unsigned, unix_socket_mode)}, GROUP,
+     .help =
+         "Directory of the Unix socket; a name that begins with @ is an abstract one. Empty: no "
+         "Unix socket. Entries of [databases] without a host also look for their server here."},
+    {.name = "unix_socket_mode",
+     .type = OPTION_MODE,
+     .text = "0777",
+     .most = 0777,
+     .at = {G(unsigned, unix_socket_mode)},
+     GROUP,
      .help = "Permissions of the Unix socket, octal."},
     {STRING(unix_socket_group, "", G_STR(unix_socket_group)), GROUP,
      .help = "Group that the Unix socket is given to. Empty: the group of the process."},
     {INTEGER(listen_backlog, "128", 1, COUNT_MOST, G_INT(listen_backlog)), GROUP,
      .help = "How many connections the kernel may keep waiting to be accepted."},
     {BOOLEAN(so_reuseport, "0"), GROUP,
-     .help = "Lets several processes listen on the same port; the kernel spreads new connections over "
-             "them. Give each its own peer_id, so that cancel requests find their way."},
+     .help =
+         "Lets several processes listen on the same port; the kernel spreads new connections over "
+         "them. Give each its own peer_id, so that cancel requests find their way."},
     {INTEGER(peer_id, "0", 0, PEER_ID_MAX, G_INT(peer_id)), RELOAD, GROUP,
      .help = "Number of this process among the entries of [peers]. 0: there are no peers."},
-    {STRING(user, "", G_STR(user)), GROUP,
-     .help = "System user to become when started as root."},
+    {STRING(user, "", G_STR(user)), GROUP, .help = "System user to become when started as root."},
     {STRING(pidfile, "", G_STR(pidfile)), GROUP,
      .help = "File for the process id. A process that goes to the background needs one."},
     {STRING(conffile, "", G_STR(conffile)), RELOAD, GROUP,
@@ -137,16 +141,18 @@ static const struct option options[] = {
     {CHOICE(pool_mode, "session", pool_mode_words, G(enum pool_mode, pool_mode),
             D(enum pool_mode, pool_mode), U(enum pool_mode, pool_mode)),
      .unset = POOL_MODE_UNSET, RELOAD, GROUP,
-     .help = "When a server connection goes back to its pool: at the end of the client's session, of "
-             "the transaction, or of each statement."},
+     .help =
+         "When a server connection goes back to its pool: at the end of the client's session, of "
+         "the transaction, or of each statement."},
     {INTEGER(default_pool_size, "20", 0, COUNT_MOST, G_INT(default_pool_size)), ALIAS("maxsize"),
      .zero_unlimited = true, RELOAD, GROUP,
      .help = "Most server connections of one pool, that is of one pair of database and user. 0: no "
              "limit."},
     {INTEGER(min_pool_size, "0", 0, COUNT_MOST, G_INT(min_pool_size), D_INT(min_pool_size)),
      ALIAS("minsize"), RELOAD, GROUP,
-     .help = "Server connections that a pool keeps open. Where the entry of a database forces a user "
-             "they are opened at start, else as soon as the pool has had a client."},
+     .help =
+         "Server connections that a pool keeps open. Where the entry of a database forces a user "
+         "they are opened at start, else as soon as the pool has had a client."},
     {INTEGER(reserve_pool_size, "0", 0, COUNT_MOST, G_INT(reserve_pool_size),
              D_INT(reserve_pool_size), U_INT(reserve_pool_size)),
      ALIAS("reserve_pool"), RELOAD, GROUP,
@@ -155,8 +161,9 @@ static const struct option options[] = {
      .help = "How long a client waits before the reserve is used for it. 0: the reserve is never "
              "used."},
     {INTEGER(max_client_conn, "100", 1, COUNT_MOST, G_INT(max_client_conn)), RELOAD, GROUP,
-     .help = "Most client connections altogether. Remember the limit of open files, which clients and "
-             "servers share."},
+     .help =
+         "Most client connections altogether. Remember the limit of open files, which clients and "
+         "servers share."},
     {INTEGER(max_db_connections, "0", 0, COUNT_MOST, G_INT(max_db_connections),
              D_INT(max_db_connections)),
      RELOAD, GROUP,
@@ -179,11 +186,12 @@ static const struct option options[] = {
     {DURATION(autodb_idle_timeout, "3600", G_US(autodb_idle_timeout)), RELOAD, GROUP,
      .help = "A database that was made from the entry * is forgotten after this time without use. "
              "0: never."},
-    {INTEGER(max_prepared_statements, "200", 0, COUNT_MOST, G_INT(max_prepared_statements)),
-     RELOAD, GROUP,
-     .help = "Named prepared statements to keep on each server connection in transaction and "
-             "statement mode. 0: prepared statements are not followed from one server connection to "
-             "the next."},
+    {INTEGER(max_prepared_statements, "200", 0, COUNT_MOST, G_INT(max_prepared_statements)), RELOAD,
+     GROUP,
+     .help =
+         "Named prepared statements to keep on each server connection in transaction and "
+         "statement mode. 0: prepared statements are not followed from one server connection to "
+         "the next."},
     {STRING(ignore_startup_parameters, "", G_STR(ignore_startup_parameters)), RELOAD, GROUP,
      .help = "Comma-separated startup parameters to accept from clients and drop. Others that "
              "pgpoold does not know end the connection."},
@@ -201,10 +209,11 @@ static const struct option options[] = {
 
 #define GROUP .group = "Logging in"
     {CHOICE(auth_type, "md5", auth_type_words, G(enum auth_type, auth_type)), RELOAD, GROUP,
-     .help = "How clients prove who they are: scram-sha-256; md5 (also takes SCRAM secrets, by "
-             "SCRAM); plain (clear text); cert (a client certificate); hba (by the rules of "
-             "auth_hba_file); pam; ldap; trust (no proof, but the user must be known); any (no proof, "
-             "and each database entry must force a user)."},
+     .help =
+         "How clients prove who they are: scram-sha-256; md5 (also takes SCRAM secrets, by "
+         "SCRAM); plain (clear text); cert (a client certificate); hba (by the rules of "
+         "auth_hba_file); pam; ldap; trust (no proof, but the user must be known); any (no proof, "
+         "and each database entry must force a user)."},
     {STRING(auth_file, "", G_STR(auth_file)), RELOAD, GROUP,
      .help = "File with lines of \"user\" \"secret\". A secret may be plain text, an md5 hash or a "
              "SCRAM verifier."},
@@ -216,11 +225,13 @@ static const struct option options[] = {
      .help = "User to run auth_query as for users that auth_file does not name. Its own secret "
              "must be in auth_file."},
     {STRING(auth_query, AUTH_QUERY_DEFAULT, G_STR(auth_query), D_STR(auth_query)), RELOAD, GROUP,
-     .help = "Query that gives a user's name and secret; $1 is the name. Better than a superuser as "
-             "auth_user is a SECURITY DEFINER function that this query calls."},
+     .help =
+         "Query that gives a user's name and secret; $1 is the name. Better than a superuser as "
+         "auth_user is a SECURITY DEFINER function that this query calls."},
     {STRING(auth_dbname, "", G_STR(auth_dbname), D_STR(auth_dbname)), RELOAD, GROUP,
-     .help = "Entry of [databases] in which auth_query runs. Empty: in the database the client asked "
-             "for."},
+     .help =
+         "Entry of [databases] in which auth_query runs. Empty: in the database the client asked "
+         "for."},
     {STRING(auth_ldap_options, "", G_STR(auth_ldap_options)), RELOAD, GROUP,
      .help = "Options for auth_type ldap, written as behind the method ldap in pg_hba.conf."},
     {STRING(admin_users, "", G_STR(admin_users)), RELOAD, GROUP,
@@ -228,8 +239,9 @@ static const struct option options[] = {
     {STRING(stats_users, "", G_STR(stats_users)), RELOAD, GROUP,
      .help = "Comma-separated users who may run SHOW commands on the console, except SHOW FDS."},
     {INTEGER(scram_iterations, "4096", 1, 10000000, G_INT(scram_iterations)), RELOAD, GROUP,
-     .help = "Rounds of hashing when a SCRAM verifier is made from a plain-text secret. More rounds "
-             "make guessing slower, and logins too."},
+     .help =
+         "Rounds of hashing when a SCRAM verifier is made from a plain-text secret. More rounds "
+         "make guessing slower, and logins too."},
 #undef GROUP
 
 #define GROUP .group = "Server connections"
@@ -238,8 +250,9 @@ static const struct option options[] = {
      .help = "SQL to run once on each new server connection before a client has it. When it fails, "
              "the connection counts as failed."},
     {STRING(server_reset_query, "DISCARD ALL", G_STR(server_reset_query)), RELOAD, GROUP,
-     .help = "SQL that cleans a server connection before another client has it. It is run in session "
-             "mode only, unless server_reset_query_always is on."},
+     .help =
+         "SQL that cleans a server connection before another client has it. It is run in session "
+         "mode only, unless server_reset_query_always is on."},
     {BOOLEAN(server_reset_query_always, "0"), RELOAD, GROUP,
      .help = "Run server_reset_query in transaction and statement mode too."},
     {STRING(server_check_query, "<empty>", G_STR(server_check_query)), RELOAD, GROUP,
@@ -250,10 +263,11 @@ static const struct option options[] = {
              "always."},
     {DURATION(server_lifetime, "3600", G_US(server_lifetime), D_US(server_lifetime)),
      ALIAS("pool_recycle"), .least = -1, .or_never = true, RELOAD, GROUP,
-     .help = "A server connection that is older is closed as soon as it is free. 0: after its first "
-             "use; -1: never."},
-    {INTEGER(server_lifetime_jitter, "10", 0, 90, G_INT(server_lifetime_jitter)),
-     .unit = "percent", OWN, RELOAD, GROUP,
+     .help =
+         "A server connection that is older is closed as soon as it is free. 0: after its first "
+         "use; -1: never."},
+    {INTEGER(server_lifetime_jitter, "10", 0, 90, G_INT(server_lifetime_jitter)), .unit = "percent",
+     OWN, RELOAD, GROUP,
      .help = "Each server connection lives shorter than server_lifetime by a random part of up to "
              "this size, so that those opened together do not all end together."},
     {DURATION(server_idle_timeout, "600", G_US(server_idle_timeout)), RELOAD, GROUP,
@@ -268,8 +282,9 @@ static const struct option options[] = {
      .help = "In session mode, close a server connection that must be reopened (RECONNECT, changed "
              "entry) at the end of its transaction instead of its session."},
     {DURATION(rollback_timeout, "10", G_US(rollback_timeout)), OWN, RELOAD, GROUP,
-     .help = "Longest time to roll back the transaction that a vanished client left behind; then its "
-             "server connection is closed. 0: no limit."},
+     .help =
+         "Longest time to roll back the transaction that a vanished client left behind; then its "
+         "server connection is closed. 0: no limit."},
     {CHOICE(abandoned_query, "cancel", abandoned_words, G(enum abandoned_query, abandoned_query)),
      OWN, RELOAD, GROUP,
      .help = "What happens to a query whose client has vanished: cancel it on the server, wait for "
@@ -280,14 +295,14 @@ static const struct option options[] = {
 #define GROUP .group = "Time limits"
     {DURATION(query_wait_timeout, "120", G_US(query_wait_timeout), D_US(query_wait_timeout),
               U_US(query_wait_timeout)),
-     RELOAD, GROUP,
-     .help = "Longest wait of a client for a server connection. 0: no limit."},
+     RELOAD, GROUP, .help = "Longest wait of a client for a server connection. 0: no limit."},
     {DURATION(query_wait_notify, "5", G_US(query_wait_notify)), RELOAD, GROUP,
      .help = "After this time a waiting client is told so by a NOTICE. 0: never."},
     {DURATION(query_timeout, "0", G_US(query_timeout), U_US(query_timeout)), ALIAS("timeout"),
      RELOAD, GROUP,
-     .help = "Longest time for one query. Set it a little above the server's statement_timeout, as a "
-             "guard against a network that hangs. 0: no limit."},
+     .help =
+         "Longest time for one query. Set it a little above the server's statement_timeout, as a "
+         "guard against a network that hangs. 0: no limit."},
     {DURATION(transaction_timeout, "0", G_US(transaction_timeout), U_US(transaction_timeout)),
      RELOAD, GROUP, .help = "Longest time for one transaction. 0: no limit."},
     {DURATION(idle_transaction_timeout, "0", G_US(idle_transaction_timeout),
@@ -307,19 +322,20 @@ static const struct option options[] = {
 #undef GROUP
 
 #define GROUP .group = "LISTEN and NOTIFY"
-    {CHOICE(notify_mode, "relay", notify_mode_words, G(enum notify_mode, notify_mode)), OWN,
-     RELOAD, GROUP,
-     .help = "LISTEN in transaction and statement mode. relay: it works as on a connection of one's "
-             "own, through one additional server connection for each pool that has listeners; "
-             "refuse: it is answered with an error; off: it is passed on unseen, so notifications get "
-             "lost or reach the wrong client."},
+    {CHOICE(notify_mode, "relay", notify_mode_words, G(enum notify_mode, notify_mode)), OWN, RELOAD,
+     GROUP,
+     .help =
+         "LISTEN in transaction and statement mode. relay: it works as on a connection of one's "
+         "own, through one additional server connection for each pool that has listeners; "
+         "refuse: it is answered with an error; off: it is passed on unseen, so notifications get "
+         "lost or reach the wrong client."},
     {CHOICE(notify_gap, "disconnect", notify_gap_words, G(enum notify_gap, notify_gap)), OWN,
      RELOAD, GROUP,
      .help = "When the connection that receives notifications was lost, some may be missing. "
              "disconnect: the listeners' connections end with an error, as their own would have; "
              "notice: they stay, and get a WARNING once notifications come again."},
-    {INTEGER(notify_queue_size, "1024", 1, 10000000, G_INT(notify_queue_size)),
-     .unit = "messages", OWN, RELOAD, GROUP,
+    {INTEGER(notify_queue_size, "1024", 1, 10000000, G_INT(notify_queue_size)), .unit = "messages",
+     OWN, RELOAD, GROUP,
      .help = "Notifications that may wait for a client that is inside a transaction or reads too "
              "slowly. One more ends its connection with an error."},
     {INTEGER(max_listen_channels, "1000", 1, COUNT_MOST, G_INT(max_listen_channels)), OWN, RELOAD,
@@ -345,7 +361,8 @@ static const struct option options[] = {
      .help = "Comma-separated TLS versions: tlsv1.0, tlsv1.1, tlsv1.2, tlsv1.3; secure stands for "
              "1.2 and 1.3, all for every one."},
     {STRING(client_tls_ciphers, "default", G_STR(client_tls_ciphers)), RELOAD, GROUP,
-     .help = "Ciphers up to TLS 1.2, as an OpenSSL list. default and secure: OpenSSL's strong ones."},
+     .help =
+         "Ciphers up to TLS 1.2, as an OpenSSL list. default and secure: OpenSSL's strong ones."},
     {STRING(client_tls13_ciphers, "", G_STR(client_tls13_ciphers)), RELOAD, GROUP,
      .help = "Cipher suites of TLS 1.3, colon-separated. Empty: OpenSSL's choice."},
     {STRING(client_tls_ecdhcurve, "auto", G_STR(client_tls_ecdhcurve)), RELOAD, GROUP,
@@ -380,23 +397,27 @@ static const struct option options[] = {
     {DURATION(dns_nxdomain_ttl, "15", G_US(dns_nxdomain_ttl)), RELOAD, GROUP,
      .help = "A host name that could not be found is looked up again after this time."},
     {DURATION(dns_zone_check_period, "0", G_US(dns_zone_check_period)), RELOAD, GROUP,
-     .help = "How often to look whether the serial of a DNS zone has changed, and then to look up its "
-             "names again. 0: never."},
+     .help =
+         "How often to look whether the serial of a DNS zone has changed, and then to look up its "
+         "names again. 0: never."},
     {BOOLEAN(tcp_keepalive, "1"), RELOAD, GROUP, .help = "Turn TCP keepalive on."},
     {INTEGER(tcp_keepidle, "0", 0, 32767, G_INT(tcp_keepidle_s)), .unit = "seconds", RELOAD, GROUP,
      .help = "Silence before the first keepalive probe. 0: the system's default."},
     {INTEGER(tcp_keepintvl, "0", 0, 32767, G_INT(tcp_keepintvl_s)), .unit = "seconds", RELOAD,
      GROUP, .help = "Time between keepalive probes. 0: the system's default."},
     {INTEGER(tcp_keepcnt, "0", 0, 127, G_INT(tcp_keepcnt)), RELOAD, GROUP,
-     .help = "Probes without an answer until the connection counts as dead. 0: the system's default."},
+     .help =
+         "Probes without an answer until the connection counts as dead. 0: the system's default."},
     {INTEGER(tcp_user_timeout, "0", 0, INT32_MAX, G_INT(tcp_user_timeout_ms)),
      .unit = "milliseconds", RELOAD, GROUP,
-     .help = "How long sent bytes may stay unacknowledged until the connection counts as dead. 0: the "
-             "system's default."},
-    {INTEGER(tcp_defer_accept, "1", 0, 32767, G_INT(tcp_defer_accept_s)), .unit = "seconds",
-     RELOAD, GROUP,
-     .help = "Let the kernel hand over a new client only when it has sent something, for up to this "
-             "long. 0: hand it over at once."},
+     .help =
+         "How long sent bytes may stay unacknowledged until the connection counts as dead. 0: the "
+         "system's default."},
+    {INTEGER(tcp_defer_accept, "1", 0, 32767, G_INT(tcp_defer_accept_s)), .unit = "seconds", RELOAD,
+     GROUP,
+     .help =
+         "Let the kernel hand over a new client only when it has sent something, for up to this "
+         "long. 0: hand it over at once."},
     {BYTES(tcp_socket_buffer, "0", 0, INT32_MAX), RELOAD, GROUP,
      .help = "Size of the kernel's buffers of a connection. 0: the system's default."},
     {BYTES(pkt_buf, "4096", 256, 1048576), GROUP,
@@ -404,23 +425,30 @@ static const struct option options[] = {
     {BYTES(max_packet_size, "2147483647", 1024, INT32_MAX), RELOAD, GROUP,
      .help = "Largest message that is let through."},
     {INTEGER(sbuf_loopcnt, "5", 0, COUNT_MOST, G_INT(sbuf_loopcnt)), RELOAD, GROUP,
-     .help = "How many buffers of one connection are served before the others have their turn. 0: no "
-             "limit, so a large result may keep everybody waiting."},
+     .help =
+         "How many buffers of one connection are served before the others have their turn. 0: no "
+         "limit, so a large result may keep everybody waiting."},
 #undef GROUP
 
 #define GROUP .group = "Entries"
     {STRING(host, NULL, D_STR(host), P_STR(host)), RELOAD, GROUP,
-     .help = "Host name, address, or directory of a Unix socket; for a database also several of them, "
-             "comma-separated. Not given: the Unix socket in unix_socket_dir."},
+     .help =
+         "Host name, address, or directory of a Unix socket; for a database also several of them, "
+         "comma-separated. Not given: the Unix socket in unix_socket_dir."},
     {STRING(port, NULL, D_STR(port), P_STR(port)), RELOAD, GROUP,
-     .help = "Port of the server, 5432 if not given (of a peer: 6432). With several hosts one port for "
-             "all, or a comma-separated list of as many."},
+     .help =
+         "Port of the server, 5432 if not given (of a peer: 6432). With several hosts one port for "
+         "all, or a comma-separated list of as many."},
     {STRING(dbname, NULL, D_STR(dbname)), RELOAD, GROUP,
      .help = "Name of the database on the server. Not given: the name of the entry."},
     {STRING(user, NULL, D_STR(user)), RELOAD, GROUP,
      .help = "Log in on the server as this user, whoever the client is. Then all clients of this "
              "database share one pool."},
-    {.name = "password", .type = OPTION_SECRET, .at = {D(struct secret, password)}, RELOAD, GROUP,
+    {.name = "password",
+     .type = OPTION_SECRET,
+     .at = {D(struct secret, password)},
+     RELOAD,
+     GROUP,
      .help = "Secret of that user on the server. Not given: from auth_file or auth_query."},
     {INTEGER(pool_size, NULL, 0, COUNT_MOST, D_INT(pool_size), U_INT(pool_size), P_INT(pool_size)),
      ALIAS("maxsize"), .zero_unlimited = true, RELOAD, GROUP,
@@ -442,10 +470,16 @@ static const struct option options[] = {
     {CHOICE(target_session_attrs, NULL, session_attrs_words,
             D(enum target_session_attrs, target_session_attrs)),
      .unset = TARGET_SESSION_ATTRS_ANY, OWN, RELOAD, GROUP,
-     .help = "With several hosts: which of them will do, as in libpq. any (if not given), read-write, "
-             "read-only, primary, standby, prefer-standby."},
-    {.name = "echo", .type = OPTION_TRISTATE, .most = 1,
-     .at = {D(int, echo), U(int, echo)}, OWN, RELOAD, GROUP,
+     .help =
+         "With several hosts: which of them will do, as in libpq. any (if not given), read-write, "
+         "read-only, primary, standby, prefer-standby."},
+    {.name = "echo",
+     .type = OPTION_TRISTATE,
+     .most = 1,
+     .at = {D(int, echo), U(int, echo)},
+     OWN,
+     RELOAD,
+     GROUP,
      .help = "As the global echo, for this database or user."},
 #undef GROUP
 };
@@ -509,7 +543,9 @@ const struct option *option_find(enum option_scope scope, const char *name)
     return NULL;
 }
 
-#define NEAREST_NAME_MAX 48 /* longer than any option; a longer unknown name is like none of them */
+#define NEAREST_NAME_MAX \
+    48 /* longer than any option; a longer unknown name is like none of them \
+                             */
 
 /* Levenshtein distance; both texts are at most NEAREST_NAME_MAX long. */
 static unsigned edit_distance(const char *a, const char *b)
@@ -535,7 +571,8 @@ static unsigned edit_distance(const char *a, const char *b)
     return row[n_b];
 }
 
-static void look_nearer(const char *name, const char *known, const char **best, unsigned *best_distance)
+static void look_nearer(const char *name, const char *known, const char **best,
+                        unsigned *best_distance)
 {
     unsigned distance;
 
@@ -553,7 +590,8 @@ static void look_nearer(const char *name, const char *known, const char **best, 
 const char *option_nearest(enum option_scope scope, const char *name)
 {
     size_t len = strlen(name);
-    unsigned distance = len < 4 ? 2 : 3; /* more than two letters wrong is too far, or more than a third */
+    unsigned distance =
+        len < 4 ? 2 : 3; /* more than two letters wrong is too far, or more than a third */
     const char *best = NULL;
     const struct option *o = NULL;
 

@@ -56,8 +56,8 @@ static void remark_bounds(const struct option *o, struct buf *b)
     switch (o->type) {
     case OPTION_INT:
     case OPTION_BYTES:
-        add_remark(b, "Range: %" PRId64 " to %" PRId64 "%s%s.", o->least, o->most, o->unit == NULL ? "" : " ",
-                   o->unit == NULL ? "" : o->unit);
+        add_remark(b, "Range: %" PRId64 " to %" PRId64 "%s%s.", o->least, o->most,
+                   o->unit == NULL ? "" : " ", o->unit == NULL ? "" : o->unit);
         return;
     case OPTION_DURATION:
         add_remark(b, "In seconds.");
@@ -68,7 +68,11 @@ static void remark_bounds(const struct option *o, struct buf *b)
         return;
     case OPTION_ENUM:
         for (unsigned i = 0; o->words[i] != NULL; i++) {
-            buf_append_fmt(b, "%s%s", i > 0 ? ", " : b->len > 0 ? " One of " : "One of ", o->words[i]);
+            buf_append_fmt(b, "%s%s",
+                           i > 0        ? ", "
+                           : b->len > 0 ? " One of "
+                                        : "One of ",
+                           o->words[i]);
         }
         buf_append_str(b, ".");
         return;
@@ -120,13 +124,17 @@ static const struct chapter chapters[] = {
     {OPTION_GLOBAL, "pgpoold",
      "Options of the service. The section may also be called [pgbouncer]."},
     {OPTION_DATABASE, "databases",
-     "One entry for each database that clients may ask for: its name, then key=value pairs. The name * "
-     "stands for all others. Names with other characters than letters, digits and _ stand in double quotes, values "
+     "One entry for each database that clients may ask for: its name, then key=value pairs. The "
+     "name * "
+     "stands for all others. Names with other characters than letters, digits and _ stand in "
+     "double quotes, values "
      "with blanks in single quotes. What an entry does not give is taken from [pgpoold]."},
     {OPTION_USER, "users",
-     "Limits of single users, whatever the database is: name = key=value pairs. They go before those of the database."},
+     "Limits of single users, whatever the database is: name = key=value pairs. They go before "
+     "those of the database."},
     {OPTION_PEER, "peers",
-     "The other processes behind the same address: peer_id = key=value pairs. Cancel requests that belong to one of them "
+     "The other processes behind the same address: peer_id = key=value pairs. Cancel requests that "
+     "belong to one of them "
      "are passed on to it."},
 };
 
@@ -227,10 +235,13 @@ void options_print_man(FILE *out)
 static const char example_head[] =
     "; pgpoold.ini.example: every option of pgpoold with its default.\n"
     ";\n"
-    "; A line with ; or # at its beginning is a comment; anywhere else these are plain characters.\n"
+    "; A line with ; or # at its beginning is a comment; anywhere else these are plain "
+    "characters.\n"
     "; Options are commented out below with their default values: take the ; away and change what\n"
-    "; follows. Check the result with \"pgpoold --check-config FILE\", which reports all mistakes at once.\n"
-    "; Durations are in seconds; fractions and the units ms, s, min, h, d may be used: 0.5 500ms 2min.\n"
+    "; follows. Check the result with \"pgpoold --check-config FILE\", which reports all mistakes "
+    "at once.\n"
+    "; Durations are in seconds; fractions and the units ms, s, min, h, d may be used: 0.5 500ms "
+    "2min.\n"
     "; A PgBouncer configuration can be used as it is. \"%include FILE\" takes in another file.\n"
     "\n";
 
@@ -238,15 +249,17 @@ static const char example_databases[] =
     "; Clients that ask for shop get the database shop of the server db1.\n"
     ";shop = host=db1.example.org port=5432\n"
     "; Under another name, always as the same user, with a small pool that is kept warm.\n"
-    ";reports = host=db1.example.org dbname=shop user=reporter password='it''s secret' pool_size=5 min_pool_size=2\n"
+    ";reports = host=db1.example.org dbname=shop user=reporter password='it''s secret' pool_size=5 "
+    "min_pool_size=2\n"
     "; Two servers: whichever accepts writes.\n"
     ";ledger = host=db1.example.org,db2.example.org target_session_attrs=read-write\n"
     "; Every other database, over the Unix socket of this machine.\n"
     ";* = host=/var/run/postgresql\n"
     ";\n";
 
-static const char example_users[] = ";batch = pool_mode=session max_user_connections=5 query_timeout=0\n"
-                                    ";\n";
+static const char example_users[] =
+    ";batch = pool_mode=session max_user_connections=5 query_timeout=0\n"
+    ";\n";
 
 static const char example_peers[] = ";1 = host=/tmp/pgpoold1\n"
                                     ";2 = host=10.0.0.2 port=6432\n"

@@ -24,7 +24,8 @@ bool settings_init(struct settings *s)
     settings_empty(s);
     while ((o = option_next(OPTION_GLOBAL, o)) != NULL) {
         if (!option_set(o, OPTION_GLOBAL, s, o->text, why)) {
-            fatal_unless(o->type == OPTION_STRING); /* a default out of its own bounds is a bug of the table */
+            fatal_unless(o->type ==
+                         OPTION_STRING); /* a default out of its own bounds is a bug of the table */
             settings_done(s);
             return false;
         }
@@ -55,7 +56,8 @@ void settings_done(struct settings *s)
     }
 }
 
-void settings_diff(const struct settings *a, const struct settings *b, settings_diff_fn fn, void *arg)
+void settings_diff(const struct settings *a, const struct settings *b, settings_diff_fn fn,
+                   void *arg)
 {
     const struct option *o = NULL;
 
@@ -66,21 +68,23 @@ void settings_diff(const struct settings *a, const struct settings *b, settings_
     }
 }
 
-static void warn_fixed(const struct option *o, const struct settings *next, const struct settings *running,
-                       struct config_errors *warnings)
+static void warn_fixed(const struct option *o, const struct settings *next,
+                       const struct settings *running, struct config_errors *warnings)
 {
     struct buf wanted = BUF_INIT(CONFIG_WHY_SIZE);
     struct buf kept = BUF_INIT(CONFIG_WHY_SIZE);
 
     option_print(o, OPTION_GLOBAL, next, &wanted);
     option_print(o, OPTION_GLOBAL, running, &kept);
-    config_errors_add(warnings, NULL, 0, "%s: \"%s\" takes effect at the next restart: until then it stays \"%s\"",
+    config_errors_add(warnings, NULL, 0,
+                      "%s: \"%s\" takes effect at the next restart: until then it stays \"%s\"",
                       o->name, buf_cstr(&wanted), buf_cstr(&kept));
     buf_done(&wanted);
     buf_done(&kept);
 }
 
-bool settings_keep_fixed(struct settings *next, const struct settings *running, struct config_errors *warnings)
+bool settings_keep_fixed(struct settings *next, const struct settings *running,
+                         struct config_errors *warnings)
 {
     const struct option *o = NULL;
 

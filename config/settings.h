@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* The record of the global settings and the enums in it. Filled only through the table in options.c. Strings are owned
- * by the record and freed by it alone. Nothing here logs, reads a file or keeps state. */
+/* The record of the global settings and the enums in it. Filled only through the table in
+ * options.c. Strings are owned by the record and freed by it alone. Nothing here logs, reads a file
+ * or keeps state. */
 #ifndef PGPOOLD_CONFIG_SETTINGS_H
 #define PGPOOLD_CONFIG_SETTINGS_H
 
@@ -14,12 +15,15 @@
 
 struct option;
 
-/* Marks of optional fields of database, user and peer entries: "not given, take the next wider setting". */
-#define OPTION_UNSET (-1)                       /* int fields, and the tri-state echo */
-#define OPTION_UNSET_US (UINT64_MAX - 1)        /* usec_t fields */
-/* A duration without end; only server_lifetime = -1 has it. Larger than any age, so a plain comparison works. */
+/* Marks of optional fields of database, user and peer entries: "not given, take the next wider
+ * setting". */
+#define OPTION_UNSET (-1)                /* int fields, and the tri-state echo */
+#define OPTION_UNSET_US (UINT64_MAX - 1) /* usec_t fields */
+/* A duration without end; only server_lifetime = -1 has it. Larger than any age, so a plain
+ * comparison works. */
 #define USEC_NEVER UINT64_MAX
-/* A pool size of 0 in the ini: no limit. Larger than any size, and small enough to be added to without overflow. */
+/* A pool size of 0 in the ini: no limit. Larger than any size, and small enough to be added to
+ * without overflow. */
 #define POOL_SIZE_UNLIMITED (1 << 30)
 
 enum pool_mode {
@@ -84,10 +88,11 @@ enum notify_gap {
     NOTIFY_GAP_NOTICE,
 };
 
-/* One field for each global option, under the option's name. Strings are owned, never NULL, "" when not given.
- * _us: microseconds, 0 is off unless the option's help says otherwise. Counts: 0 is "no limit" unless it says otherwise;
- * default_pool_size is POOL_SIZE_UNLIMITED then. Lists are kept as written: see option_list_has().
- * Written through option_set() only: texts that are "" are shared, not allocated. */
+/* One field for each global option, under the option's name. Strings are owned, never NULL, "" when
+ * not given. _us: microseconds, 0 is off unless the option's help says otherwise. Counts: 0 is "no
+ * limit" unless it says otherwise; default_pool_size is POOL_SIZE_UNLIMITED then. Lists are kept as
+ * written: see option_list_has(). Written through option_set() only: texts that are "" are shared,
+ * not allocated. */
 struct settings {
     /* where to listen, who we are */
     char *listen_addr;
@@ -158,7 +163,7 @@ struct settings {
     bool server_reset_query_always;
     char *server_check_query; /* "<empty>": an empty query is sent; "": no check */
     usec_t server_check_delay_us;
-    usec_t server_lifetime_us; /* 0: used once, then closed; USEC_NEVER: no end */
+    usec_t server_lifetime_us;  /* 0: used once, then closed; USEC_NEVER: no end */
     int server_lifetime_jitter; /* percent */
     usec_t server_idle_timeout_us;
     usec_t server_connect_timeout_us;
@@ -223,7 +228,8 @@ struct settings {
 
 /* ---- life ---- */
 
-/* Fills @s with the defaults. false: out of memory; @s is then empty but may be given to settings_done(). */
+/* Fills @s with the defaults. false: out of memory; @s is then empty but may be given to
+ * settings_done(). */
 MUSTCHECK bool settings_init(struct settings *s);
 /* Deep copy into an uninitialised record; as above. */
 MUSTCHECK bool settings_copy(struct settings *ret, const struct settings *from);
@@ -234,17 +240,18 @@ void settings_done(struct settings *s);
 
 /* Calls @fn for each global option that differs. */
 typedef void (*settings_diff_fn)(void *arg, const struct option *o);
-void settings_diff(const struct settings *a, const struct settings *b, settings_diff_fn fn, void *arg);
+void settings_diff(const struct settings *a, const struct settings *b, settings_diff_fn fn,
+                   void *arg);
 
-/* RELOAD: gives @next the running value of each option that cannot change without a restart; for each that was to
- * change adds a warning. The rest of @next stays as it is.
+/* RELOAD: gives @next the running value of each option that cannot change without a restart; for
+ * each that was to change adds a warning. The rest of @next stays as it is.
  * false: out of memory. */
 MUSTCHECK bool settings_keep_fixed(struct settings *next, const struct settings *running,
                                    struct config_errors *warnings);
 
 /* ---- questions ---- */
 
-const char *pool_mode_name(enum pool_mode mode);   /* "" for POOL_MODE_UNSET */
+const char *pool_mode_name(enum pool_mode mode); /* "" for POOL_MODE_UNSET */
 const char *auth_type_name(enum auth_type type);
 const char *load_balance_hosts_name(enum load_balance_hosts how);
 

@@ -15,13 +15,14 @@ bool text_file_wrap(struct text_file *t, FILE *in, const char *name, struct conf
     return true;
 }
 
-bool text_file_open(struct text_file *t, const char *path, const char *from_file, unsigned from_line,
-                    struct config_errors *errors)
+bool text_file_open(struct text_file *t, const char *path, const char *from_file,
+                    unsigned from_line, struct config_errors *errors)
 {
     FILE *in = fopen(path, "re");
 
     if (in == NULL) {
-        config_errors_add(errors, from_file, from_line, "%s: cannot be opened: %s", path, strerror(errno));
+        config_errors_add(errors, from_file, from_line, "%s: cannot be opened: %s", path,
+                          strerror(errno));
         *t = (struct text_file){0};
         return false;
     }
@@ -75,7 +76,8 @@ char *text_file_next(struct text_file *t)
         if (n > 0 && t->buf[n - 1] == '\r') {
             t->buf[--n] = '\0';
         }
-        if (t->line == 1 && strncmp(t->buf, "\xef\xbb\xbf", 3) == 0) { /* what some editors put in front of UTF-8 */
+        if (t->line == 1 &&
+            strncmp(t->buf, "\xef\xbb\xbf", 3) == 0) { /* what some editors put in front of UTF-8 */
             return t->buf + 3;
         }
         return t->buf;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Reading a text file line by line, with the line's number for messages: what the readers of all our files share.
- * Faults of the file itself (not to be opened, a directory, a NUL byte, an endless line) go to the list of errors. The
- * lines may hold secrets, so their memory is wiped. */
+/* Reading a text file line by line, with the line's number for messages: what the readers of all
+ * our files share. Faults of the file itself (not to be opened, a directory, a NUL byte, an endless
+ * line) go to the list of errors. The lines may hold secrets, so their memory is wiped. */
 #ifndef PGPOOLD_CONFIG_TEXT_FILE_H
 #define PGPOOLD_CONFIG_TEXT_FILE_H
 
@@ -24,15 +24,18 @@ struct text_file {
     bool owns_stream;
 };
 
-/* false: cannot be opened; @errors says so, at @from_file:@from_line where the file was asked for ("" for nowhere). */
-MUSTCHECK bool text_file_open(struct text_file *t, const char *path, const char *from_file, unsigned from_line,
-                              struct config_errors *errors);
+/* false: cannot be opened; @errors says so, at @from_file:@from_line where the file was asked for
+ * ("" for nowhere). */
+MUSTCHECK bool text_file_open(struct text_file *t, const char *path, const char *from_file,
+                              unsigned from_line, struct config_errors *errors);
 /* Over an open stream, which stays the caller's; false: out of memory, and @errors says so. */
-MUSTCHECK bool text_file_wrap(struct text_file *t, FILE *in, const char *name, struct config_errors *errors);
+MUSTCHECK bool text_file_wrap(struct text_file *t, FILE *in, const char *name,
+                              struct config_errors *errors);
 /* Closes and wipes. May run twice. */
 void text_file_done(struct text_file *t);
 
-/* The next line without its end of line, or NULL at the end. May be written to; valid until the next call. */
+/* The next line without its end of line, or NULL at the end. May be written to; valid until the
+ * next call. */
 char *text_file_next(struct text_file *t);
 
 /* Adds a fault of the current line. */

@@ -28,7 +28,8 @@ static bool is_base64(const char *p, size_t len)
     }
     for (size_t i = 0; i < len - n_padding; i++) {
         if (p[i] == '\0' ||
-            strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", p[i]) == NULL) {
+            strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", p[i]) ==
+                NULL) {
             return false;
         }
     }
@@ -138,7 +139,8 @@ static bool add(struct userlist *u, const char *name, const char *secret)
     return true;
 }
 
-/* Takes one "quoted" field off *@pos, in place; a doubled quote is one. NULL: there is none, or it has no end. */
+/* Takes one "quoted" field off *@pos, in place; a doubled quote is one. NULL: there is none, or it
+ * has no end. */
 static char *take_field(char **pos)
 {
     char *start = *pos + strspn(*pos, " \t");
@@ -169,7 +171,9 @@ static void read_line(struct userlist *u, struct text_file *in, char *line)
     char *secret = name == NULL ? NULL : take_field(&pos);
 
     if (name == NULL || secret == NULL) {
-        text_file_fault(in, "the %s is missing or its quote has no end: \"user\" \"secret\", and \"\" for a quote inside",
+        text_file_fault(in,
+                        "the %s is missing or its quote has no end: \"user\" \"secret\", and \"\" "
+                        "for a quote inside",
                         name == NULL ? "user" : "secret");
         return;
     }
@@ -187,7 +191,8 @@ static void read_line(struct userlist *u, struct text_file *in, char *line)
 }
 
 /* Consumes @in. */
-static struct userlist *read_all(struct text_file *in, struct config_errors *errors, unsigned n_before)
+static struct userlist *read_all(struct text_file *in, struct config_errors *errors,
+                                 unsigned n_before)
 {
     struct userlist *u = calloc(1, sizeof(*u));
     char *line;
@@ -253,7 +258,8 @@ unsigned userlist_count(const struct userlist *u)
     return u == NULL ? 0 : HASH_COUNT(u->entries);
 }
 
-const struct userlist_entry *userlist_next(const struct userlist *u, const struct userlist_entry *prev)
+const struct userlist_entry *userlist_next(const struct userlist *u,
+                                           const struct userlist_entry *prev)
 {
     if (u == NULL) {
         return NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The auth_file: lines of "user" "secret". Read whole into a table that is looked up by name and never changes; a
- * reload reads another one. The secrets are wiped when the table is freed. */
+/* The auth_file: lines of "user" "secret". Read whole into a table that is looked up by name and
+ * never changes; a reload reads another one. The secrets are wiped when the table is freed. */
 #ifndef PGPOOLD_CONFIG_USERLIST_H
 #define PGPOOLD_CONFIG_USERLIST_H
 
@@ -39,10 +39,11 @@ struct userlist *userlist_free(struct userlist *u);
 const struct userlist_entry *userlist_find(const struct userlist *u, const char *name);
 unsigned userlist_count(const struct userlist *u);
 /* In the order of the file; pass NULL to begin. */
-const struct userlist_entry *userlist_next(const struct userlist *u, const struct userlist_entry *prev);
+const struct userlist_entry *userlist_next(const struct userlist *u,
+                                           const struct userlist_entry *prev);
 
-/* What a stored secret is, by its form; the same for a line of the file and for what auth_query returned. A text that
- * only begins like a hash is plain, as in PostgreSQL. */
+/* What a stored secret is, by its form; the same for a line of the file and for what auth_query
+ * returned. A text that only begins like a hash is plain, as in PostgreSQL. */
 enum secret_kind secret_kind_of(const char *data, size_t len);
 
 #endif

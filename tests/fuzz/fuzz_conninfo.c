@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Any text as the value of an entry: of a database, of a user, of a peer. What is taken can be copied. */
+/* Any text as the value of an entry: of a database, of a user, of a peer. What is taken can be
+ * copied. */
 #include "config/databases.h"
 #include "daemon/util/fatal.h"
 

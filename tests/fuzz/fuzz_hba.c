@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Any text as an HBA file, then some logins against it. '@' is let be: the texts would reach for files. */
+/* Any text as an HBA file, then some logins against it. '@' is let be: the texts would reach for
+ * files. */
 #include "config/hba.h"
 #include "daemon/util/fatal.h"
 
@@ -15,7 +16,8 @@ static void try_logins(const struct hba *h)
 {
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a010203)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-    const struct sockaddr *from[] = {NULL, (const struct sockaddr *)&v4, (const struct sockaddr *)&v6};
+    const struct sockaddr *from[] = {NULL, (const struct sockaddr *)&v4,
+                                     (const struct sockaddr *)&v6};
 
     for (size_t i = 0; i < ARRAY_LEN(from); i++) {
         for (unsigned flags = 0; flags < 4; flags++) {

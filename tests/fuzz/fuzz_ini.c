@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Any text as an ini file: read, never crash, and what is handed over is whole. %include of other files is let be: the
- * texts would reach for the files of this machine. */
+/* Any text as an ini file: read, never crash, and what is handed over is whole. %include of other
+ * files is let be: the texts would reach for the files of this machine. */
 #include "config/databases.h"
 #include "config/ini_file.h"
 #include "daemon/util/fatal.h"

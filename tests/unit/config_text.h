@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: ISC */
-/* For the tests of config/: files made from texts, and lists of faults compared with what they should say. */
+/* For the tests of config/: files made from texts, and lists of faults compared with what they
+ * should say. */
 #ifndef PGPOOLD_TESTS_CONFIG_TEXT_H
 #define PGPOOLD_TESTS_CONFIG_TEXT_H
 
 #include "config/config_errors.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,7 +30,8 @@ UNUSED static FILE *stream_of(const char *text)
     return in;
 }
 
-/* Fails with @name unless the list is @expected: the texts, each with a newline behind it. Empties the list. */
+/* Fails with @name unless the list is @expected: the texts, each with a newline behind it. Empties
+ * the list. */
 UNUSED static void assert_faults(const char *name, struct config_errors *e, const char *expected)
 {
     char *all = NULL;
@@ -54,16 +57,24 @@ struct test_dir {
 
 UNUSED static void test_dir_make(struct test_dir *d)
 {
-    strcpy(d->path, "/tmp/pgpoold-test-XXXXXX");
+    snprintf(d->path, sizeof(d->path), "/tmp/pgpoold-test-XXXXXX");
     assert_non_null(mkdtemp(d->path));
 }
 
+/* The folder holds files only. */
 UNUSED static void test_dir_remove(struct test_dir *d)
 {
-    char command[128];
+    DIR *dir = opendir(d->path);
+    struct dirent *e;
 
-    snprintf(command, sizeof(command), "rm -rf '%s'", d->path);
-    assert_int_equal(system(command), 0);
+    assert_non_null(dir);
+    while ((e = readdir(dir)) != NULL) {
+        if (e->d_name[0] != '.') {
+            assert_int_equal(unlinkat(dirfd(dir), e->d_name, 0), 0);
+        }
+    }
+    closedir(dir);
+    assert_int_equal(rmdir(d->path), 0);
 }
 
 /* Valid until the eighth call after this one. */

@@ -121,7 +121,8 @@ static void test_a_whole_file(void **state UNUSED)
 
 static void test_hba_and_ident_are_read_for_auth_type_hba(void **state UNUSED)
 {
-    struct config *c = good("[pgpoold]\nauth_type=hba\nauth_hba_file=$D/hba.conf\nauth_ident_file=$D/ident.conf\n");
+    struct config *c = good(
+        "[pgpoold]\nauth_type=hba\nauth_hba_file=$D/hba.conf\nauth_ident_file=$D/ident.conf\n");
 
     assert_non_null(hba_next(c->hba, NULL));
     assert_true(ident_has_map(c->ident, "m"));
@@ -157,7 +158,8 @@ static const struct {
     {"bad value under an alias", "[pgpoold]\nminsize = none\n",
      "$D/t.ini:2: minsize: \"none\" is not a whole number: 0 to 1000000\n"},
     {"everything at once",
-     "x = y\n[pgpoold]\nlisten_port = 0\npool_mode = x\n\n[databases]\na = host\nb = pool_size=x\n[users]\nu = "
+     "x = y\n[pgpoold]\nlisten_port = 0\npool_mode = x\n\n[databases]\na = host\nb = "
+     "pool_size=x\n[users]\nu = "
      "pool_mode=y\n[peers]\nz = host=h\n[pgbouncer]\nsyslog = maybe\n",
      "$D/t.ini:1: x: stands before any section: put [pgpoold] above it\n"
      "$D/t.ini:3: listen_port: 0 is too small: 1 to 65535\n"
@@ -166,7 +168,8 @@ static const struct {
      "$D/t.ini:8: database b: pool_size: \"x\" is not a whole number: 0 to 1000000\n"
      "$D/t.ini:10: user u: pool_mode: \"y\" is not known: one of session, transaction, statement\n"
      "$D/t.ini:12: peer z: is not a peer_id: 1 to 16383\n"
-     "$D/t.ini:14: syslog: \"maybe\" is neither on nor off: 0 or 1 (also off, on, no, yes, false, true)\n"},
+     "$D/t.ini:14: syslog: \"maybe\" is neither on nor off: 0 or 1 (also off, on, no, yes, false, "
+     "true)\n"},
     {"in an included file", "[pgpoold]\n%include $D/bad.inc\nlisten_port = 1\n",
      "$D/bad.inc:2: listen_port: \"x\" is not a whole number: 1 to 65535\n"},
     /* pools */
@@ -177,39 +180,54 @@ static const struct {
     {"min above size of a database", "[databases]\na = min_pool_size=5 pool_size=4\n",
      "$D/t.ini:2: database a: min_pool_size: 5 is more than pool_size: at most 4\n"},
     {"min above default for a database", "[databases]\n* = min_pool_size=21\n",
-     "$D/t.ini:2: database *: min_pool_size: 21 is more than pool_size (default_pool_size): at most 20\n"},
-    {"global min above size of a database", "[databases]\na = pool_size=4\n[pgpoold]\nmin_pool_size=5\n",
-     "$D/t.ini:2: database a: min_pool_size: 5 (of all databases) is more than pool_size: at most 4\n"},
+     "$D/t.ini:2: database *: min_pool_size: 21 is more than pool_size (default_pool_size): at "
+     "most 20\n"},
+    {"global min above size of a database",
+     "[databases]\na = pool_size=4\n[pgpoold]\nmin_pool_size=5\n",
+     "$D/t.ini:2: database a: min_pool_size: 5 (of all databases) is more than pool_size: at most "
+     "4\n"},
     /* TLS */
     {"client TLS without key", "[pgpoold]\nclient_tls_sslmode = allow\n",
-     "$D/t.ini:2: client_tls_sslmode: TLS without a key: set client_tls_key_file and client_tls_cert_file\n"},
-    {"client TLS without certificate", "[pgpoold]\nclient_tls_key_file = $D/key.pem\nclient_tls_sslmode = require\n",
-     "$D/t.ini:3: client_tls_sslmode: TLS without a certificate: set client_tls_key_file and client_tls_cert_file\n"},
+     "$D/t.ini:2: client_tls_sslmode: TLS without a key: set client_tls_key_file and "
+     "client_tls_cert_file\n"},
+    {"client TLS without certificate",
+     "[pgpoold]\nclient_tls_key_file = $D/key.pem\nclient_tls_sslmode = require\n",
+     "$D/t.ini:3: client_tls_sslmode: TLS without a certificate: set client_tls_key_file and "
+     "client_tls_cert_file\n"},
     {"client TLS without CA",
-     "[pgpoold]\nclient_tls_key_file = $D/key.pem\nclient_tls_cert_file = $D/key.pem\nclient_tls_sslmode = verify-ca\n",
-     "$D/t.ini:4: client_tls_sslmode: nobody to trust for client certificates: set client_tls_ca_file\n"},
+     "[pgpoold]\nclient_tls_key_file = $D/key.pem\nclient_tls_cert_file = "
+     "$D/key.pem\nclient_tls_sslmode = verify-ca\n",
+     "$D/t.ini:4: client_tls_sslmode: nobody to trust for client certificates: set "
+     "client_tls_ca_file\n"},
     {"server TLS without CA", "[pgpoold]\nserver_tls_sslmode = verify-full\n",
-     "$D/t.ini:2: server_tls_sslmode: nobody to trust for server certificates: set server_tls_ca_file\n"},
+     "$D/t.ini:2: server_tls_sslmode: nobody to trust for server certificates: set "
+     "server_tls_ca_file\n"},
     {"server key alone", "[pgpoold]\nserver_tls_key_file = $D/key.pem\n",
      "$D/t.ini:2: server_tls_key_file: a key without a certificate: set server_tls_cert_file\n"},
     {"server certificate alone", "[pgpoold]\nserver_tls_cert_file = $D/key.pem\n",
      "$D/t.ini:2: server_tls_cert_file: a certificate without a key: set server_tls_key_file\n"},
     {"files that are not there",
-     "[pgpoold]\nclient_tls_ca_file = $D/none\nserver_tls_ca_file = $D/none2\nresolv_conf = $D/none3\n",
+     "[pgpoold]\nclient_tls_ca_file = $D/none\nserver_tls_ca_file = $D/none2\nresolv_conf = "
+     "$D/none3\n",
      "$D/t.ini:2: client_tls_ca_file: $D/none: cannot be read: No such file or directory\n"
      "$D/t.ini:3: server_tls_ca_file: $D/none2: cannot be read: No such file or directory\n"
      "$D/t.ini:4: resolv_conf: $D/none3: cannot be read: No such file or directory\n"},
-    {"unknown TLS version", "[pgpoold]\nclient_tls_protocols = tlsv1.3, sslv3\nserver_tls_protocols = x\n",
-     "$D/t.ini:2: client_tls_protocols: \"sslv3\" is not known: secure, all, or of tlsv1.0, tlsv1.1, tlsv1.2, tlsv1.3 a "
+    {"unknown TLS version",
+     "[pgpoold]\nclient_tls_protocols = tlsv1.3, sslv3\nserver_tls_protocols = x\n",
+     "$D/t.ini:2: client_tls_protocols: \"sslv3\" is not known: secure, all, or of tlsv1.0, "
+     "tlsv1.1, tlsv1.2, tlsv1.3 a "
      "list\n"
-     "$D/t.ini:3: server_tls_protocols: \"x\" is not known: secure, all, or of tlsv1.0, tlsv1.1, tlsv1.2, tlsv1.3 a "
+     "$D/t.ini:3: server_tls_protocols: \"x\" is not known: secure, all, or of tlsv1.0, tlsv1.1, "
+     "tlsv1.2, tlsv1.3 a "
      "list\n"},
     {"unknown DHE strength", "[pgpoold]\nclient_tls_dheparams = 1024\n",
      "$D/t.ini:2: client_tls_dheparams: \"1024\" is not known: auto, legacy, none\n"},
     {"unknown facility", "[pgpoold]\nsyslog_facility = local8\n",
-     "$D/t.ini:2: syslog_facility: \"local8\" is not known: auth, authpriv, daemon, user, local0 to local7\n"},
+     "$D/t.ini:2: syslog_facility: \"local8\" is not known: auth, authpriv, daemon, user, local0 "
+     "to local7\n"},
     /* logging in */
-    {"hba without file", "[pgpoold]\nauth_type = hba\n", "$D/t.ini:2: auth_type: hba without rules: set auth_hba_file\n"},
+    {"hba without file", "[pgpoold]\nauth_type = hba\n",
+     "$D/t.ini:2: auth_type: hba without rules: set auth_hba_file\n"},
     {"hba file not there", "[pgpoold]\nauth_type = hba\nauth_hba_file = $D/none\n",
      "$D/none: cannot be opened: No such file or directory\n"},
     {"ident file not there",
@@ -221,32 +239,43 @@ static const struct {
      "[pgpoold]\nauth_type = hba\nauth_hba_file = $D/hba.conf\nauth_ident_file = $D/ident2.conf\n",
      "$D/hba.conf:1: map=m: there is no such map: a line for it in auth_ident_file\n"},
     {"rule cert without TLS", "[pgpoold]\nauth_type = hba\nauth_hba_file = $D/hba_cert.conf\n",
-     "$D/hba_cert.conf:2: cert: client certificates are not asked for: set client_tls_sslmode and client_tls_ca_file\n"},
+     "$D/hba_cert.conf:2: cert: client certificates are not asked for: set client_tls_sslmode and "
+     "client_tls_ca_file\n"},
     {"rule ldap without server", "[pgpoold]\nauth_type = hba\nauth_hba_file = $D/hba_ldap.conf\n",
-     "$D/hba_ldap.conf:1: ldap: without a server: options ldapserver= or ldapurl= here, or auth_ldap_options\n"},
+     "$D/hba_ldap.conf:1: ldap: without a server: options ldapserver= or ldapurl= here, or "
+     "auth_ldap_options\n"},
     {"bad rule", "[pgpoold]\nauth_type = hba\nauth_hba_file = $D/hba_bad.conf\n",
      "$D/hba_bad.conf:1: database is missing: names, comma-separated, or all\n"},
-    {"auth_file not there", "[pgpoold]\nauth_file = $D/none\n", "$D/none: cannot be opened: No such file or directory\n"},
+    {"auth_file not there", "[pgpoold]\nauth_file = $D/none\n",
+     "$D/none: cannot be opened: No such file or directory\n"},
     {"bad auth_file", "[pgpoold]\nauth_file = $D/users_bad.txt\n",
-     "$D/users_bad.txt:2: the secret is missing or its quote has no end: \"user\" \"secret\", and \"\" for a quote "
+     "$D/users_bad.txt:2: the secret is missing or its quote has no end: \"user\" \"secret\", and "
+     "\"\" for a quote "
      "inside\n"},
     {"cert without certificates", "[pgpoold]\nauth_type = cert\n",
-     "$D/t.ini:2: auth_type: cert without client certificates: set client_tls_sslmode to verify-full\n"},
+     "$D/t.ini:2: auth_type: cert without client certificates: set client_tls_sslmode to "
+     "verify-full\n"},
     {"ldap without options", "[pgpoold]\nauth_type = ldap\n",
      "$D/t.ini:2: auth_type: ldap without a server: set auth_ldap_options\n"},
     {"bad ldap options", "[pgpoold]\nauth_ldap_options = ldapserver\n",
      "$D/t.ini:2: auth_ldap_options: \"ldapserver\" is not an option: name=value\n"},
     {"any without user", "[pgpoold]\nauth_type = any\n[databases]\na = user=x\nb = host=h\n",
-     "$D/t.ini:5: database b: user: is missing, but auth_type any takes no user from clients: user=NAME\n"},
+     "$D/t.ini:5: database b: user: is missing, but auth_type any takes no user from clients: "
+     "user=NAME\n"},
     {"auth_query without $1", "[pgpoold]\nauth_user = asker\nauth_query = select 1\n",
-     "$D/t.ini:3: auth_query: does not ask for the user, whose name is $1: a query with $1 in it\n"},
-    {"auth_query of a database without $1", "[databases]\na = auth_user=asker auth_query='select 1'\n",
-     "$D/t.ini:2: database a: auth_query: does not ask for the user, whose name is $1: a query with $1 in it\n"},
+     "$D/t.ini:3: auth_query: does not ask for the user, whose name is $1: a query with $1 in "
+     "it\n"},
+    {"auth_query of a database without $1",
+     "[databases]\na = auth_user=asker auth_query='select 1'\n",
+     "$D/t.ini:2: database a: auth_query: does not ask for the user, whose name is $1: a query "
+     "with $1 in it\n"},
     {"auth_dbname is the console", "[pgpoold]\nauth_dbname = pgbouncer\n",
-     "$D/t.ini:2: auth_dbname: cannot use the reserved \"pgbouncer\" database as an auth_dbname: any other\n"},
+     "$D/t.ini:2: auth_dbname: cannot use the reserved \"pgbouncer\" database as an auth_dbname: "
+     "any other\n"},
     {"long socket folder",
      "[pgpoold]\nunix_socket_dir = "
-     "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
+     "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+     "\n",
      "$D/t.ini:2: unix_socket_dir: 93 bytes are too long for a socket's path: at most 92\n"},
 };
 
@@ -263,20 +292,21 @@ static void test_faults(void **state UNUSED)
         assert_faults_in_dir(bad[i].name, &errors, bad[i].faults);
     }
     assert_null(config_load("/nonexistent/t.ini", &errors));
-    assert_faults("none", &errors, "/nonexistent/t.ini: cannot be opened: No such file or directory\n");
+    assert_faults("none", &errors,
+                  "/nonexistent/t.ini: cannot be opened: No such file or directory\n");
 }
 
 static const char *const fine[] = {
     "[pgpoold]\nmin_pool_size = 20\n",
     "[pgpoold]\nmin_pool_size = 500\ndefault_pool_size = 0\n", /* no limit */
     "[databases]\na = min_pool_size=5 pool_size=5\nb = minsize=500 maxsize=0\n",
-    "[pgpoold]\nclient_tls_sslmode = verify-full\nclient_tls_key_file = $D/key.pem\nclient_tls_cert_file = "
-    "$D/key.pem\nclient_tls_ca_file = $D/key.pem\nauth_type = cert\n",
+    "[pgpoold]\nauth_type = cert\n%include $D/cert.inc\n",
     "[pgpoold]\nauth_type = any\n[databases]\n* = user=x\n",
     "[pgpoold]\nauth_type = ldap\nauth_ldap_options = ldapurl=\"ldap://h/dc=x?uid\"\n",
     "[pgpoold]\nauth_user = asker\nauth_query = select usename, passwd from lookup($1)\n",
     "[pgpoold]\nauth_query = \n", /* nobody asks */
-    "[pgpoold]\nclient_tls_protocols = all\nserver_tls_protocols = tlsv1.2,tlsv1.3\nclient_tls_dheparams = none\n",
+    "[pgpoold]\nclient_tls_protocols = all\nclient_tls_dheparams = none\n",
+    "[pgpoold]\nserver_tls_protocols = tlsv1.2,tlsv1.3\n",
     "[pgpoold]\nsyslog_facility = local0\n",
     "[pgpoold]\npool_recycle = -1\n",
     "[pgpoold]\nauth_dbname = nowhere\n", /* told to the client who needs it, as PgBouncer does */
@@ -321,7 +351,8 @@ static void test_the_example_is_a_configuration(void **state UNUSED)
     assert_faults("example", &errors, "");
     assert_true(settings_init(&defaults));
     while ((o = option_next(OPTION_GLOBAL, o)) != NULL) {
-        if (strcmp(o->name, "conffile") != 0 && !option_is_equal(o, OPTION_GLOBAL, &c->settings, &defaults)) {
+        if (strcmp(o->name, "conffile") != 0 &&
+            !option_is_equal(o, OPTION_GLOBAL, &c->settings, &defaults)) {
             fail_msg("%s", o->name);
         }
         if (c->places[option_index(o)].line == 0) {
@@ -346,18 +377,24 @@ static void test_set(void **state UNUSED)
     } sets[] = {
         {"pool_mode", "statement", ""},
         {"timeout", "5", ""},
-        {"listen_port", "7", "listen_port: cannot change at run time: set it in the file and restart\n"},
+        {"listen_port", "7",
+         "listen_port: cannot change at run time: set it in the file and restart\n"},
         {"pool_mod", "session", "pool_mod: is not an option: perhaps pool_mode is meant\n"},
-        {"pool_mode", "x", "pool_mode: \"x\" is not known: one of session, transaction, statement\n"},
+        {"pool_mode", "x",
+         "pool_mode: \"x\" is not known: one of session, transaction, statement\n"},
         {"min_pool_size", "21",
          "min_pool_size: 21 is more than default_pool_size: at most 20\n"
-         "$D/t.ini:4: database a: min_pool_size: 21 (of all databases) is more than pool_size: at most 4\n"},
+         "$D/t.ini:4: database a: min_pool_size: 21 (of all databases) is more than pool_size: at "
+         "most 4\n"},
         {"auth_type", "hba", "auth_type: hba without rules: set auth_hba_file\n"},
         {"auth_type", "any",
-         "$D/t.ini:4: database a: user: is missing, but auth_type any takes no user from clients: user=NAME\n"},
-        {"auth_file", "/nonexistent/users.txt", "/nonexistent/users.txt: cannot be opened: No such file or directory\n"},
+         "$D/t.ini:4: database a: user: is missing, but auth_type any takes no user from clients: "
+         "user=NAME\n"},
+        {"auth_file", "/nonexistent/users.txt",
+         "/nonexistent/users.txt: cannot be opened: No such file or directory\n"},
         {"client_tls_sslmode", "require",
-         "client_tls_sslmode: TLS without a key: set client_tls_key_file and client_tls_cert_file\n"},
+         "client_tls_sslmode: TLS without a key: set client_tls_key_file and "
+         "client_tls_cert_file\n"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(sets); i++) {
@@ -385,6 +422,8 @@ static void test_set(void **state UNUSED)
 
 static int make_dir(void **state UNUSED)
 {
+    char *expanded;
+
     test_dir_make(&dir);
     test_write(&dir, "users.txt", "\"a\" \"b\"\n\"c\" \"d\"\n");
     test_write(&dir, "users_bad.txt", "\"a\" \"b\"\n\"c\"\n");
@@ -398,6 +437,10 @@ static int make_dir(void **state UNUSED)
     test_write(&dir, "key.pem", "no key, but a file\n");
     test_write(&dir, "bad.inc", "# included\nlisten_port = x\n");
     test_write(&dir, "min.inc", "minsize = 4\n");
+    expanded = expand("client_tls_sslmode = verify-full\nclient_tls_key_file = $D/key.pem\n"
+                      "client_tls_cert_file = $D/key.pem\nclient_tls_ca_file = $D/key.pem\n");
+    test_write(&dir, "cert.inc", expanded);
+    free(expanded);
     return 0;
 }
 

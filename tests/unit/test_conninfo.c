@@ -28,17 +28,24 @@ static const struct {
     {"empty value takes the next word", "a= b=c", "a=b=c|", ""},
 
     {"key alone", "host", "", "a key without =: key=value pairs with blanks between them"},
-    {"key alone at the end", "a=b host", "a=b|", "a key without =: key=value pairs with blanks between them"},
+    {"key alone at the end", "a=b host", "a=b|",
+     "a key without =: key=value pairs with blanks between them"},
     {"two words", "host name=x", "", "a key without =: key=value pairs with blanks between them"},
-    {"no key", "=b", "", "a key is missing before = or a quote: key=value pairs with blanks between them"},
-    {"quoted key", "'a'=b", "", "a key is missing before = or a quote: key=value pairs with blanks between them"},
-    {"quote behind a key", "a'b=c", "", "a key without =: key=value pairs with blanks between them"},
+    {"no key", "=b", "",
+     "a key is missing before = or a quote: key=value pairs with blanks between them"},
+    {"quoted key", "'a'=b", "",
+     "a key is missing before = or a quote: key=value pairs with blanks between them"},
+    {"quote behind a key", "a'b=c", "",
+     "a key without =: key=value pairs with blanks between them"},
     {"open quote", "a='b", "", "a quote without an end: 'value', and '' for a quote inside it"},
-    {"open quote after a doubled one", "a='b''", "", "a quote without an end: 'value', and '' for a quote inside it"},
-    {"only an opening quote", "a='", "", "a quote without an end: 'value', and '' for a quote inside it"},
+    {"open quote after a doubled one", "a='b''", "",
+     "a quote without an end: 'value', and '' for a quote inside it"},
+    {"only an opening quote", "a='", "",
+     "a quote without an end: 'value', and '' for a quote inside it"},
     {"text behind a quote", "a='b'c", "",
      "text right behind a closing quote: a blank there, and '' for a quote inside the value"},
-    {"good, then bad", "a=b c='d", "a=b|", "a quote without an end: 'value', and '' for a quote inside it"},
+    {"good, then bad", "a=b c='d", "a=b|",
+     "a quote without an end: 'value', and '' for a quote inside it"},
 };
 
 /* Reads @text to its end or first fault. */
@@ -46,7 +53,6 @@ static char *pairs_of(const char *text, const char **ret_why)
 {
     struct conninfo c;
     struct conninfo_pair pair;
-    enum conninfo_result result;
     char *pairs = NULL;
     size_t len;
     FILE *out = open_memstream(&pairs, &len);
@@ -54,7 +60,7 @@ static char *pairs_of(const char *text, const char **ret_why)
     assert_non_null(out);
     assert_true(conninfo_init(&c, text));
     *ret_why = "";
-    while ((result = conninfo_next(&c, &pair, ret_why)) == CONNINFO_PAIR) {
+    while (conninfo_next(&c, &pair, ret_why) == CONNINFO_PAIR) {
         fprintf(out, "%s=%s|", pair.key, pair.value);
     }
     fclose(out);
@@ -102,7 +108,7 @@ static void test_a_long_value(void **state UNUSED)
     const char *why;
 
     memset(text + 10, 'p', 65536);
-    strcpy(text + 10 + 65536, "' a=b");
+    memcpy(text + 10 + 65536, "' a=b", 6);
     assert_true(conninfo_init(&c, text));
     assert_int_equal(conninfo_next(&c, &pair, &why), CONNINFO_PAIR);
     assert_int_equal(strlen(pair.value), 65536);

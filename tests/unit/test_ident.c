@@ -51,7 +51,8 @@ static const struct {
     {"m /^[0-9]+$ num", "m", "123", "num", true},
     {"m /^(a)|b$ \\1", "m", "b", "", false}, /* the group took no part */
     {"m /^(a)|b$ \\1", "m", "a", "a", true},
-    {"m /^x(y*)$ \\1\\1", "m", "xy", "y\\1", true}, /* only the first is replaced, as in PostgreSQL */
+    {"m /^x(y*)$ \\1\\1", "m", "xy", "y\\1",
+     true},                             /* only the first is replaced, as in PostgreSQL */
     {"m a \\1", "m", "a", "\\1", true}, /* no expression: just a name */
     {"m a \\1", "m", "a", "a", false},
     /* several lines: any of the map may fit */
@@ -73,7 +74,8 @@ static void test_matches(void **state UNUSED)
 
         assert_faults(matches[i].line, &errors, "");
         assert_non_null(m);
-        if (ident_match(m, matches[i].map, matches[i].system_user, matches[i].user) != matches[i].fits) {
+        if (ident_match(m, matches[i].map, matches[i].system_user, matches[i].user) !=
+            matches[i].fits) {
             fail_msg("%s: %s as %s", matches[i].line, matches[i].system_user, matches[i].user);
         }
         assert_null(ident_free(m));
@@ -114,17 +116,22 @@ static const struct {
     {"m a b c", "ident.conf:1: 4 fields, or a comma in one: map system-user database-user\n"},
     {"m a b,c", "ident.conf:1: 3 fields, or a comma in one: map system-user database-user\n"},
     {"m,n a b", "ident.conf:1: 3 fields, or a comma in one: map system-user database-user\n"},
-    {"m \"a b c", "ident.conf:1: a quote without an end: \"word\", and \"\" for a quote inside it\n"},
-    {"m a +b", "ident.conf:1: \"+b\": database users cannot be given by role here: a name, or all\n"},
-    {"m a /b", "ident.conf:1: \"/b\": database users cannot be given by expression here: a name, or all\n"},
+    {"m \"a b c",
+     "ident.conf:1: a quote without an end: \"word\", and \"\" for a quote inside it\n"},
+    {"m a +b",
+     "ident.conf:1: \"+b\": database users cannot be given by role here: a name, or all\n"},
+    {"m a /b",
+     "ident.conf:1: \"/b\": database users cannot be given by expression here: a name, or all\n"},
     {"m /(a b", "ident.conf:1: \"/(a\": Unmatched ( or \\(: POSIX extended regular expressions\n"},
-    {"m /[a b", "ident.conf:1: \"/[a\": Unmatched [, [^, [:, [., or [=: POSIX extended regular expressions\n"},
+    {"m /[a b",
+     "ident.conf:1: \"/[a\": Unmatched [, [^, [:, [., or [=: POSIX extended regular expressions\n"},
     {"m /a \\1", "ident.conf:1: \\1 without a group in the expression \"/a\": ( ) in it\n"},
-    {"m /^\\d+$ b",
-     "ident.conf:1: \"/^\\d+$\": an escape that POSIX does not know: POSIX extended regular expressions, such as [0-9] for "
-     "\\d\n"},
-    {"m a b\n\nm a\n# x\nm\n", "ident.conf:3: 2 fields, or a comma in one: map system-user database-user\n"
-                                "ident.conf:5: 1 fields, or a comma in one: map system-user database-user\n"},
+    {"m /^\\d+$ b", "ident.conf:1: \"/^\\d+$\": an escape that POSIX does not know: POSIX extended "
+                    "regular expressions, such as [0-9] for "
+                    "\\d\n"},
+    {"m a b\n\nm a\n# x\nm\n",
+     "ident.conf:3: 2 fields, or a comma in one: map system-user database-user\n"
+     "ident.conf:5: 1 fields, or a comma in one: map system-user database-user\n"},
 };
 
 static void test_refusals(void **state UNUSED)
@@ -140,7 +147,8 @@ static void test_refusals(void **state UNUSED)
         assert_faults(bad[i].text, &errors, bad[i].faults);
     }
     assert_null(ident_load("/nonexistent/ident.conf", &errors));
-    assert_faults("none", &errors, "/nonexistent/ident.conf: cannot be opened: No such file or directory\n");
+    assert_faults("none", &errors,
+                  "/nonexistent/ident.conf: cannot be opened: No such file or directory\n");
 }
 
 int main(void)

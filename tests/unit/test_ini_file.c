@@ -34,20 +34,24 @@ static const struct {
     {": in a value", "[a]\nk = a:b\n", "1 [a]|2 a k=a:b|", ""},
     {"= in a value", "[a]\nk = a=b c = d\n", "1 [a]|2 a k=a=b c = d|", ""},
     {"empty value", "[a]\nk =\nl = \n", "1 [a]|2 a k=|3 a l=|", ""},
-    {"indented lines are entries of their own", "[a]\nk = v\n   l = w\n", "1 [a]|2 a k=v|3 a l=w|", ""},
-    {"reopened section", "[a]\nk=1\n[b]\nk=2\n[a]\nk=3\n", "1 [a]|2 a k=1|3 [b]|4 b k=2|5 [a]|6 a k=3|", ""},
+    {"indented lines are entries of their own", "[a]\nk = v\n   l = w\n", "1 [a]|2 a k=v|3 a l=w|",
+     ""},
+    {"reopened section", "[a]\nk=1\n[b]\nk=2\n[a]\nk=3\n",
+     "1 [a]|2 a k=1|3 [b]|4 b k=2|5 [a]|6 a k=3|", ""},
     {"empty section", "[a]\n[b]\n", "1 [a]|2 [b]|", ""},
     {"same key twice", "[a]\nk=1\nk=2\n", "1 [a]|2 a k=1|3 a k=2|", ""},
     {"star", "[a]\n* = v\n", "1 [a]|2 a *=v|", ""},
     {"quoted name", "[a]\n\"x y\" = v\n", "1 [a]|2 a x y=v|", ""},
     {"quoted name with =", "[a]\n\"x=y\"=v=w\n", "1 [a]|2 a x=y=v=w|", ""},
-    {"quoted name with quotes", "[a]\n\"x\"\"y\" = v\n\"\"\"\" = w\n", "1 [a]|2 a x\"y=v|3 a \"=w|", ""},
+    {"quoted name with quotes", "[a]\n\"x\"\"y\" = v\n\"\"\"\" = w\n", "1 [a]|2 a x\"y=v|3 a \"=w|",
+     ""},
     {"quoted name with ; and :", "[a]\n\"; : #\" = v\n", "1 [a]|2 a ; : #=v|", ""},
     {"quotes in a value stay", "[a]\nk = \"v\"\n", "1 [a]|2 a k=\"v\"|", ""},
     {"UTF-8", "[a]\nsch\xc3\xb6n = \xe2\x82\xac\n", "1 [a]|2 a sch\xc3\xb6n=\xe2\x82\xac|", ""},
     {"section with - and digits", "[a-1_B]\nk=v\n", "1 [a-1_B]|2 a-1_B k=v|", ""},
     {"longest section", "[a234567890123456789012345678901234567890]\nk=v\n",
-     "1 [a234567890123456789012345678901234567890]|2 a234567890123456789012345678901234567890 k=v|", ""},
+     "1 [a234567890123456789012345678901234567890]|2 a234567890123456789012345678901234567890 k=v|",
+     ""},
 
     {"entry before any section", "k = v\nl = w\n[a]\nm = x\n", "3 [a]|4 a m=x|",
      "t.ini:1: k: stands before any section: put [pgpoold] above it\n"},
@@ -56,21 +60,27 @@ static const struct {
     {": is no =", "[a]\nk: v\n", "1 [a]|",
      "t.ini:2: a line without \"=\": name = value, or [section], or ; for a comment\n"},
     {"no name", "[a]\n = v\n", "1 [a]|", "t.ini:2: a name is missing before \"=\": name = value\n"},
-    {"empty quoted name", "[a]\n\"\" = v\n", "1 [a]|", "t.ini:2: a name is missing before \"=\": name = value\n"},
-    {"open quote", "[a]\n\"x = v\n", "1 [a]|", "t.ini:2: a quote without an end: \"name\" = value\n"},
+    {"empty quoted name", "[a]\n\"\" = v\n", "1 [a]|",
+     "t.ini:2: a name is missing before \"=\": name = value\n"},
+    {"open quote", "[a]\n\"x = v\n", "1 [a]|",
+     "t.ini:2: a quote without an end: \"name\" = value\n"},
     {"text behind a quoted name", "[a]\n\"x\" y = v\n", "1 [a]|",
      "t.ini:2: a line without \"=\": name = value, or [section], or ; for a comment\n"},
     {"open section; what follows belongs nowhere", "[a\nk = v\n[b]\nl = w\n", "3 [b]|4 b l=w|",
      "t.ini:1: section without an end: [name] alone in its line\n"},
-    {"text behind a section", "[a] b\n", "", "t.ini:1: section without an end: [name] alone in its line\n"},
+    {"text behind a section", "[a] b\n", "",
+     "t.ini:1: section without an end: [name] alone in its line\n"},
     {"lone bracket", "[\n", "", "t.ini:1: section without an end: [name] alone in its line\n"},
     {"empty section name", "[]\n[  ]\n", "",
      "t.ini:1: section without an end: [name] alone in its line\n"
      "t.ini:2: [] is no name of a section: 1 to 40 letters, digits, _ or -\n"},
-    {"odd section name", "[a]b]\n", "", "t.ini:1: [a]b] is no name of a section: 1 to 40 letters, digits, _ or -\n"},
+    {"odd section name", "[a]b]\n", "",
+     "t.ini:1: [a]b] is no name of a section: 1 to 40 letters, digits, _ or -\n"},
     {"too long a section name", "[a2345678901234567890123456789012345678901]\n", "",
-     "t.ini:1: [a2345678901234567890123456789012345678901] is no name of a section: 1 to 40 letters, digits, _ or -\n"},
-    {"percent", "[a]\n%set x\n", "1 [a]|", "t.ini:2: a line with % that is no include: %include FILE\n"},
+     "t.ini:1: [a2345678901234567890123456789012345678901] is no name of a section: 1 to 40 "
+     "letters, digits, _ or -\n"},
+    {"percent", "[a]\n%set x\n", "1 [a]|",
+     "t.ini:2: a line with % that is no include: %include FILE\n"},
     {"include without a file", "%include\n%include  \n%includex\n", "",
      "t.ini:1: a line with % that is no include: %include FILE\n"
      "t.ini:2: a line with % that is no include: %include FILE\n"
@@ -153,7 +163,7 @@ static void test_a_long_name(void **state UNUSED)
     FILE *in;
 
     memset(text + 4, 'n', 5000);
-    strcpy(text + 5004, "=v\n");
+    memcpy(text + 5004, "=v\n", 4);
     in = stream_of(text);
     events = events_of(in, "t.ini", &errors);
     assert_int_equal(strlen(events), strlen("1 [s]|2 s ") + 5000 + strlen("=v|"));
@@ -171,9 +181,9 @@ static void test_an_endless_line(void **state UNUSED)
     FILE *in;
 
     assert_non_null(text);
-    strcpy(text, "[s]\nk=");
+    memcpy(text, "[s]\nk=", 6);
     memset(text + 6, 'v', len);
-    strcpy(text + 6 + len, "\nl=w\n");
+    memcpy(text + 6 + len, "\nl=w\n", 6);
     in = stream_of(text);
     events = events_of(in, "t.ini", &errors);
     assert_string_equal(events, "1 [s]|3 s l=w|");
@@ -229,7 +239,8 @@ static void test_include(void **state UNUSED)
     assert_true(ok);
     /* the section that the included file opened stays open, as in PgBouncer */
     assert_string_equal(events, "1 [a]|2 a k=1|1 a m=3|3 [b]|4 b n=4|4 b l=2|");
-    snprintf(faults, sizeof(faults), "%s:2: a line without \"=\": name = value, or [section], or ; for a comment\n",
+    snprintf(faults, sizeof(faults),
+             "%s:2: a line without \"=\": name = value, or [section], or ; for a comment\n",
              test_path(&dir, "inner.ini"));
     assert_faults("include", &errors, faults);
     free(events);
@@ -261,7 +272,8 @@ static void test_no_file(void **state UNUSED)
     char *events = events_of_file("none.ini", &errors, &ok);
 
     assert_false(ok);
-    snprintf(faults, sizeof(faults), "%s: cannot be opened: No such file or directory\n", test_path(&dir, "none.ini"));
+    snprintf(faults, sizeof(faults), "%s: cannot be opened: No such file or directory\n",
+             test_path(&dir, "none.ini"));
     assert_faults("none", &errors, faults);
     free(events);
 }

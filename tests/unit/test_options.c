@@ -4,7 +4,7 @@
 #include "config/options_doc.h"
 #include "tests/unit/config_text.h"
 
-#include <fcntl.h>
+#include <inttypes.h>
 
 static const struct option *global(const char *name)
 {
@@ -45,15 +45,18 @@ static const struct {
     {"syslog", "True", "1", NULL},
     {"syslog", "false", "0", NULL},
     {"syslog", "", NULL, "\"\" is neither on nor off: 0 or 1 (also off, on, no, yes, false, true)"},
-    {"syslog", "2", NULL, "\"2\" is neither on nor off: 0 or 1 (also off, on, no, yes, false, true)"},
-    {"syslog", "1 ", NULL, "\"1 \" is neither on nor off: 0 or 1 (also off, on, no, yes, false, true)"},
+    {"syslog", "2", NULL,
+     "\"2\" is neither on nor off: 0 or 1 (also off, on, no, yes, false, true)"},
+    {"syslog", "1 ", NULL,
+     "\"1 \" is neither on nor off: 0 or 1 (also off, on, no, yes, false, true)"},
     /* int */
     {"listen_port", "1", "1", NULL},
     {"listen_port", "65535", "65535", NULL},
     {"listen_port", "0", NULL, "0 is too small: 1 to 65535"},
     {"listen_port", "-1", NULL, "-1 is too small: 1 to 65535"},
     {"listen_port", "65536", NULL, "65536 is too large: 1 to 65535"},
-    {"listen_port", "99999999999999999999999", NULL, "99999999999999999999999 is too large: 1 to 65535"},
+    {"listen_port", "99999999999999999999999", NULL,
+     "99999999999999999999999 is too large: 1 to 65535"},
     {"listen_port", "", NULL, "\"\" is not a whole number: 1 to 65535"},
     {"listen_port", "-", NULL, "\"-\" is not a whole number: 1 to 65535"},
     {"listen_port", "64x", NULL, "\"64x\" is not a whole number: 1 to 65535"},
@@ -90,27 +93,34 @@ static const struct {
     {"query_timeout", "1.5h", "5400", NULL},
     {"query_timeout", "7d", "604800", NULL},
     {"query_timeout", "2147483647", "2147483647", NULL},
-    {"query_timeout", "2147483647.000001", NULL, "2147483647.000001 is too large: 0 to 2147483647 seconds"},
+    {"query_timeout", "2147483647.000001", NULL,
+     "2147483647.000001 is too large: 0 to 2147483647 seconds"},
     {"query_timeout", "2147483648", NULL, "2147483648 is too large: 0 to 2147483647 seconds"},
     {"query_timeout", "99999999999999999999999999", NULL,
      "99999999999999999999999999 is too large: 0 to 2147483647 seconds"},
     {"query_timeout", "9999999999d", NULL, "9999999999d is too large: 0 to 2147483647 seconds"},
     {"query_timeout", "-1", NULL,
-     "\"-1\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the unit ms, s, min, h or d"},
+     "\"-1\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the "
+     "unit ms, s, min, h or d"},
     {"query_timeout", "", NULL,
-     "\"\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the unit ms, s, min, h or d"},
+     "\"\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the "
+     "unit ms, s, min, h or d"},
     {"query_timeout", ".", NULL,
-     "\".\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the unit ms, s, min, h or d"},
+     "\".\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the "
+     "unit ms, s, min, h or d"},
     {"query_timeout", "1e3", NULL,
-     "\"1e3\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the unit ms, s, min, h or "
+     "\"1e3\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the "
+     "unit ms, s, min, h or "
      "d"},
     {"query_timeout", "5 s", NULL,
-     "\"5 s\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the unit ms, s, min, h or "
+     "\"5 s\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the "
+     "unit ms, s, min, h or "
      "d"},
     {"server_lifetime", "-1", "-1", NULL},
     {"server_lifetime", "0", "0", NULL},
     {"server_lifetime", "-2", NULL,
-     "\"-2\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the unit ms, s, min, h or d, "
+     "\"-2\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number with the "
+     "unit ms, s, min, h or d, "
      "or -1 for never"},
     {"stats_period", "0.1", "0.1", NULL},
     {"stats_period", "0.09", NULL, "0.09 is too small: 0.1 to 2147483647 seconds"},
@@ -156,10 +166,12 @@ static void test_values(void **state UNUSED)
         snprintf(before, sizeof(before), "%s", shown(&s, o->name));
         ok = option_set(o, OPTION_GLOBAL, &s, value_cases[i].text, why);
         if (ok != (value_cases[i].shown != NULL)) {
-            fail_msg("%s = \"%s\": %s (%s)", o->name, value_cases[i].text, ok ? "taken" : "refused", why);
+            fail_msg("%s = \"%s\": %s (%s)", o->name, value_cases[i].text, ok ? "taken" : "refused",
+                     why);
         }
         if (strcmp(shown(&s, o->name), ok ? value_cases[i].shown : before) != 0) {
-            fail_msg("%s = \"%s\": shown as \"%s\"", o->name, value_cases[i].text, shown(&s, o->name));
+            fail_msg("%s = \"%s\": shown as \"%s\"", o->name, value_cases[i].text,
+                     shown(&s, o->name));
         }
         if (!ok && strcmp(why, value_cases[i].why) != 0) {
             fail_msg("%s = \"%s\": says \"%s\"", o->name, value_cases[i].text, why);
@@ -206,15 +218,15 @@ static void test_bounds_of_every_row(void **state UNUSED)
             continue;
         }
         n++;
-        snprintf(text, sizeof(text), "%lld", (long long)(o->most / unit));
+        snprintf(text, sizeof(text), "%" PRId64, (o->most / unit));
         assert_true(option_set(o, OPTION_GLOBAL, &s, text, why));
         assert_string_equal(shown(&s, o->name), text);
-        snprintf(text, sizeof(text), "%lld", (long long)(o->most / unit + 1));
+        snprintf(text, sizeof(text), "%" PRId64, (o->most / unit + 1));
         assert_false(option_set(o, OPTION_GLOBAL, &s, text, why));
         if (o->least % unit == 0) {
-            snprintf(text, sizeof(text), "%lld", (long long)(o->least / unit));
+            snprintf(text, sizeof(text), "%" PRId64, (o->least / unit));
             assert_true(option_set(o, OPTION_GLOBAL, &s, text, why));
-            snprintf(text, sizeof(text), "%lld", (long long)(o->least / unit - 1));
+            snprintf(text, sizeof(text), "%" PRId64, (o->least / unit - 1));
             assert_false(option_set(o, OPTION_GLOBAL, &s, text, why));
         }
     }
@@ -237,7 +249,8 @@ static const struct {
     {"auth_ident_file", "", true},
     {"auth_ldap_options", "", true},
     {"auth_query",
-     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND "
+     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM "
+     "pg_authid WHERE rolname=$1 AND "
      "rolcanlogin",
      true},
     {"auth_type", "md5", true},
@@ -366,7 +379,8 @@ static void test_defaults(void **state UNUSED)
         if (strcmp(o->name, "verbose") == 0) {
             assert_string_equal(option_default_text(o), "");
         } else if (strcmp(option_default_text(o), shown(&s, o->name)) != 0) {
-            fail_msg("%s: default \"%s\" is shown as \"%s\"", o->name, option_default_text(o), shown(&s, o->name));
+            fail_msg("%s: default \"%s\" is shown as \"%s\"", o->name, option_default_text(o),
+                     shown(&s, o->name));
         }
     }
     assert_int_equal(n, ARRAY_LEN(defaults));
@@ -401,12 +415,18 @@ static void test_aliases(void **state UNUSED)
         const char *alias;
         const char *name;
     } cases[] = {
-        {OPTION_GLOBAL, "minsize", "min_pool_size"},         {OPTION_GLOBAL, "maxsize", "default_pool_size"},
-        {OPTION_GLOBAL, "pool_recycle", "server_lifetime"},  {OPTION_GLOBAL, "timeout", "query_timeout"},
-        {OPTION_GLOBAL, "on_connect", "connect_query"},      {OPTION_DATABASE, "minsize", "min_pool_size"},
-        {OPTION_DATABASE, "maxsize", "pool_size"},           {OPTION_DATABASE, "pool_recycle", "server_lifetime"},
-        {OPTION_DATABASE, "on_connect", "connect_query"},    {OPTION_DATABASE, "reserve_pool", "reserve_pool_size"},
-        {OPTION_USER, "maxsize", "pool_size"},               {OPTION_USER, "timeout", "query_timeout"},
+        {OPTION_GLOBAL, "minsize", "min_pool_size"},
+        {OPTION_GLOBAL, "maxsize", "default_pool_size"},
+        {OPTION_GLOBAL, "pool_recycle", "server_lifetime"},
+        {OPTION_GLOBAL, "timeout", "query_timeout"},
+        {OPTION_GLOBAL, "on_connect", "connect_query"},
+        {OPTION_DATABASE, "minsize", "min_pool_size"},
+        {OPTION_DATABASE, "maxsize", "pool_size"},
+        {OPTION_DATABASE, "pool_recycle", "server_lifetime"},
+        {OPTION_DATABASE, "on_connect", "connect_query"},
+        {OPTION_DATABASE, "reserve_pool", "reserve_pool_size"},
+        {OPTION_USER, "maxsize", "pool_size"},
+        {OPTION_USER, "timeout", "query_timeout"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -445,7 +465,8 @@ static void test_nearest(void **state UNUSED)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const char *got = option_nearest(cases[i].scope, cases[i].name);
 
-        if ((got == NULL) != (cases[i].nearest == NULL) || (got != NULL && strcmp(got, cases[i].nearest) != 0)) {
+        if ((got == NULL) != (cases[i].nearest == NULL) ||
+            (got != NULL && strcmp(got, cases[i].nearest) != 0)) {
             fail_msg("%s: %s", cases[i].name, got == NULL ? "nothing" : got);
         }
     }
@@ -552,9 +573,10 @@ static void test_reload_keeps_what_is_fixed(void **state UNUSED)
     assert_true(option_set(global("listen_addr"), OPTION_GLOBAL, &next, "::1", why));
     assert_true(option_set(global("max_client_conn"), OPTION_GLOBAL, &next, "7", why));
     assert_true(settings_keep_fixed(&next, &running, &warnings));
-    assert_faults("reload", &warnings,
-                  "listen_addr: \"::1\" takes effect at the next restart: until then it stays \"\"\n"
-                  "listen_port: \"7000\" takes effect at the next restart: until then it stays \"6432\"\n");
+    assert_faults(
+        "reload", &warnings,
+        "listen_addr: \"::1\" takes effect at the next restart: until then it stays \"\"\n"
+        "listen_port: \"7000\" takes effect at the next restart: until then it stays \"6432\"\n");
     assert_int_equal(next.listen_port, 6432);
     assert_string_equal(next.listen_addr, "");
     assert_int_equal(next.max_client_conn, 7);
@@ -613,7 +635,8 @@ static void test_man_page_is_up_to_date(void **state UNUSED)
     char *table = printed(options_print_man);
 
     if (strstr(file, table) == NULL) {
-        fail_msg("packaging/man/pgpoold.ini.5.scd lags behind config/options.c: run packaging/man/update.sh");
+        fail_msg("packaging/man/pgpoold.ini.5.scd lags behind config/options.c: run "
+                 "packaging/man/update.sh");
     }
     free(file);
     free(table);

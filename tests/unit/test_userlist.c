@@ -29,7 +29,8 @@ static const struct {
     {"scram, salt not base64", "SCRAM-SHA-256$4096:c2F$" KEY ":" KEY, SECRET_KIND_PLAIN},
     {"scram, one key", "SCRAM-SHA-256$4096:c2Fs$" KEY, SECRET_KIND_PLAIN},
     {"scram, short key", "SCRAM-SHA-256$4096:c2Fs$AAAA:" KEY, SECRET_KIND_PLAIN},
-    {"scram, key not base64", "SCRAM-SHA-256$4096:c2Fs$" KEY ":AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA*=",
+    {"scram, key not base64",
+     "SCRAM-SHA-256$4096:c2Fs$" KEY ":AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA*=",
      SECRET_KIND_PLAIN},
     {"scram, trailing text", SCRAM "A", SECRET_KIND_PLAIN},
     {"another scram", "SCRAM-SHA-512$4096:c2Fs$" KEY ":" KEY, SECRET_KIND_PLAIN},
@@ -73,12 +74,17 @@ static void test_lookup(void **state UNUSED)
         const char *secret; /* NULL: not there */
         enum secret_kind kind;
     } users[] = {
-        {"anna", "geheim", SECRET_KIND_PLAIN},   {"a\"b", "s\"t; # u", SECRET_KIND_PLAIN},
-        {"md", MD5, SECRET_KIND_MD5},            {"sc", SCRAM, SECRET_KIND_SCRAM},
+        {"anna", "geheim", SECRET_KIND_PLAIN},
+        {"a\"b", "s\"t; # u", SECRET_KIND_PLAIN},
+        {"md", MD5, SECRET_KIND_MD5},
+        {"sc", SCRAM, SECRET_KIND_SCRAM},
         {"later", "2", SECRET_KIND_PLAIN},
-        {"empty", "", SECRET_KIND_EMPTY},        {"l\xc3\xb6wen", "no newline", SECRET_KIND_PLAIN},
-        {"x", NULL, 0},                          {"Anna", NULL, 0},
-        {"", NULL, 0},                           {"anna ", NULL, 0},
+        {"empty", "", SECRET_KIND_EMPTY},
+        {"l\xc3\xb6wen", "no newline", SECRET_KIND_PLAIN},
+        {"x", NULL, 0},
+        {"Anna", NULL, 0},
+        {"", NULL, 0},
+        {"anna ", NULL, 0},
     };
     struct config_errors errors = CONFIG_ERRORS_INIT;
     const struct userlist_entry *e = NULL;
@@ -111,19 +117,26 @@ static const struct {
     const char *faults;
 } bad[] = {
     {"no quotes", "anna geheim\n",
-     "users.txt:1: the user is missing or its quote has no end: \"user\" \"secret\", and \"\" for a quote inside\n"},
+     "users.txt:1: the user is missing or its quote has no end: \"user\" \"secret\", and \"\" for "
+     "a quote inside\n"},
     {"secret missing", "\"anna\"\n",
-     "users.txt:1: the secret is missing or its quote has no end: \"user\" \"secret\", and \"\" for a quote inside\n"},
+     "users.txt:1: the secret is missing or its quote has no end: \"user\" \"secret\", and \"\" "
+     "for a quote inside\n"},
     {"secret without quotes", "\"anna\" geheim\n",
-     "users.txt:1: the secret is missing or its quote has no end: \"user\" \"secret\", and \"\" for a quote inside\n"},
+     "users.txt:1: the secret is missing or its quote has no end: \"user\" \"secret\", and \"\" "
+     "for a quote inside\n"},
     {"open secret", "\"anna\" \"geheim\n",
-     "users.txt:1: the secret is missing or its quote has no end: \"user\" \"secret\", and \"\" for a quote inside\n"},
+     "users.txt:1: the secret is missing or its quote has no end: \"user\" \"secret\", and \"\" "
+     "for a quote inside\n"},
     {"open name", "\"anna\n",
-     "users.txt:1: the user is missing or its quote has no end: \"user\" \"secret\", and \"\" for a quote inside\n"},
+     "users.txt:1: the user is missing or its quote has no end: \"user\" \"secret\", and \"\" for "
+     "a quote inside\n"},
     {"empty name", "\"\" \"x\"\n", "users.txt:1: user name of 0 bytes: 1 to 127\n"},
     {"each line is told", "\"a\" \"b\"\nx\n\"c\" \"d\"\ny\n",
-     "users.txt:2: the user is missing or its quote has no end: \"user\" \"secret\", and \"\" for a quote inside\n"
-     "users.txt:4: the user is missing or its quote has no end: \"user\" \"secret\", and \"\" for a quote inside\n"},
+     "users.txt:2: the user is missing or its quote has no end: \"user\" \"secret\", and \"\" for "
+     "a quote inside\n"
+     "users.txt:4: the user is missing or its quote has no end: \"user\" \"secret\", and \"\" for "
+     "a quote inside\n"},
 };
 
 static void test_bad_files(void **state UNUSED)
@@ -135,7 +148,8 @@ static void test_bad_files(void **state UNUSED)
         assert_faults(bad[i].name, &errors, bad[i].faults);
     }
     assert_null(userlist_load("/nonexistent/users.txt", &errors));
-    assert_faults("none", &errors, "/nonexistent/users.txt: cannot be opened: No such file or directory\n");
+    assert_faults("none", &errors,
+                  "/nonexistent/users.txt: cannot be opened: No such file or directory\n");
     assert_null(userlist_find(NULL, "x"));
     assert_int_equal(userlist_count(NULL), 0);
     assert_null(userlist_next(NULL, NULL));
@@ -183,10 +197,8 @@ static void test_empty_file(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_lookup),
-        cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_kinds),      cmocka_unit_test(test_lookup),
+        cmocka_unit_test(test_bad_files),  cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_empty_file),
     };
 

@@ -29,11 +29,12 @@ static void test_user_with_nothing(void **state UNUSED)
 static void test_user_with_everything(void **state UNUSED)
 {
     struct config_errors errors = CONFIG_ERRORS_INIT;
-    struct user_config *u =
-        user_config_new("a b", "maxsize=0 reserve_pool_size=1 pool_mode=statement max_user_connections=2 "
-                               "max_user_client_connections=3 timeout=4 query_wait_timeout=5 idle_transaction_timeout=6 "
-                               "transaction_timeout=7 client_idle_timeout=0 echo=on",
-                        "t.ini", 3, &errors);
+    struct user_config *u = user_config_new(
+        "a b",
+        "maxsize=0 reserve_pool_size=1 pool_mode=statement max_user_connections=2 "
+        "max_user_client_connections=3 timeout=4 query_wait_timeout=5 idle_transaction_timeout=6 "
+        "transaction_timeout=7 client_idle_timeout=0 echo=on",
+        "t.ini", 3, &errors);
 
     assert_faults("everything", &errors, "");
     assert_int_equal(u->pool_size, POOL_SIZE_UNLIMITED);
@@ -76,14 +77,19 @@ static const struct {
     const char *faults;
 } bad_users[] = {
     {"", "", "t.ini:3: user : name of 0 bytes: 1 to 127\n"},
-    {"app", "host=x", "t.ini:3: user app: host: is not known for a user: see pgpoold --help-config\n"},
-    {"app", "pol_mode=session", "t.ini:3: user app: pol_mode: is not known for a user: perhaps pool_mode is meant\n"},
+    {"app", "host=x",
+     "t.ini:3: user app: host: is not known for a user: see pgpoold --help-config\n"},
+    {"app", "pol_mode=session",
+     "t.ini:3: user app: pol_mode: is not known for a user: perhaps pool_mode is meant\n"},
     {"app", "min_pool_size=1",
-     "t.ini:3: user app: min_pool_size: is not known for a user: it is a global option, for the section [pgpoold]\n"},
+     "t.ini:3: user app: min_pool_size: is not known for a user: it is a global option, for the "
+     "section [pgpoold]\n"},
     {"app", "timeout=soon",
-     "t.ini:3: user app: timeout: \"soon\" is not a duration: seconds, 0 to 2147483647, fractions allowed, or a number "
+     "t.ini:3: user app: timeout: \"soon\" is not a duration: seconds, 0 to 2147483647, fractions "
+     "allowed, or a number "
      "with the unit ms, s, min, h or d\n"},
-    {"app", "pool_size", "t.ini:3: user app: a key without =: key=value pairs with blanks between them\n"},
+    {"app", "pool_size",
+     "t.ini:3: user app: a key without =: key=value pairs with blanks between them\n"},
 };
 
 static const struct {
@@ -94,11 +100,14 @@ static const struct {
     {"0", "host=x", "t.ini:3: peer 0: is not a peer_id: 1 to 16383\n"},
     {"16384", "host=x", "t.ini:3: peer 16384: is not a peer_id: 1 to 16383\n"},
     {"one", "host=x", "t.ini:3: peer one: is not a peer_id: 1 to 16383\n"},
-    {"1", "", "t.ini:3: peer 1: host: is missing: a host, an address or the directory of a Unix socket\n"},
+    {"1", "",
+     "t.ini:3: peer 1: host: is missing: a host, an address or the directory of a Unix socket\n"},
     {"1", "host=a,b", "t.ini:3: peer 1: host: several hosts: one\n"},
     {"1", "host=a port=70000", "t.ini:3: peer 1: port: \"70000\" is not a port: 1 to 65535\n"},
-    {"1", "host=a port=1,2", "t.ini:3: peer 1: port: 2 ports for 1 hosts: one for all, or one for each\n"},
-    {"1", "host=a dbname=x", "t.ini:3: peer 1: dbname: is not known for a peer: see pgpoold --help-config\n"},
+    {"1", "host=a port=1,2",
+     "t.ini:3: peer 1: port: 2 ports for 1 hosts: one for all, or one for each\n"},
+    {"1", "host=a dbname=x",
+     "t.ini:3: peer 1: dbname: is not known for a peer: see pgpoold --help-config\n"},
 };
 
 static void test_bad_entries(void **state UNUSED)
