@@ -317,6 +317,12 @@ static void update_pools(struct database *db, const struct config *c, bool is_ch
     }
 }
 
+/* A new database is in the state that all of them were put into. */
+static enum database_pause initial_pause(const struct server *s)
+{
+    return s->is_paused ? DATABASE_PAUSED : s->state == SERVER_SUSPENDED ? DATABASE_SUSPENDED : DATABASE_RUNS;
+}
+
 static void commit_database(struct plan *p, struct planned *it)
 {
     struct database *db = it->db;
@@ -339,6 +345,9 @@ static void commit_database(struct plan *p, struct planned *it)
         list_for_each(&db->pools, pool, link) {
             close_clients(pool, "database configuration changed");
         }
+    }
+    if (it->is_new) {
+        db->pause = initial_pause(p->server);
     }
     reload_drop_database(db);
     db->is_auto = it->made != NULL;
@@ -526,7 +535,7 @@ static struct database *add_auto(struct server *s, const char *name)
     db->owner = entry;
     db->target = target;
     db->unused_since_us = clock_now_us();
-    db->pause = s->is_paused ? DATABASE_PAUSED : DATABASE_RUNS;
+    db->pause = initial_pause(s);
     if (!reload_apply_entry(db, s->config, entry)) {
         reload_drop_database(db);
         return database_free(db);
