@@ -266,6 +266,38 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
     return relay_note(r, INFLIGHT_PARSE) ? relay_pass_on(r, m, len, f) : 0;
 }
 
+/* Nobody has a server connection to spare, but servers of this database know the statement: then it is taken as parsed,
+ * and really is when it is first used. A client must not have to wait in the queue for a mere Parse: pgbench prepares in
+ * the middle of its other clients' transactions, and would wait for ever. */
+size_t extended_parse_alone(struct client *c, const uint8_t *m, size_t len, const struct frame *f)
+{
+    static const uint8_t parse_complete[FRAME_HEADER_BYTES] = {'1', 0, 0, 0, 4};
+    size_t body_at = after_string(m, len, FRAME_HEADER_BYTES);
+    const char *name = (const char *)m + FRAME_HEADER_BYTES;
+    struct stmt *stmt;
+    struct prepared *p;
+    bool taken = false;
+
+    if (!tracks(c) || len < f->total || body_at <= FRAME_HEADER_BYTES + 1 || body_at > f->total ||
+        c->prepared.n >= CLIENT_MAX_STATEMENTS || pool_count(c->pool, BACKEND_IDLE) > 0 ||
+        prepared_set_find(&c->prepared, name) != NULL) {
+        return 0;
+    }
+    stmt = stmt_intern(c->server->env->stmts, m + body_at, f->total - body_at);
+    if (stmt != NULL && stmt->good_in == c->pool->db) {
+        p = prepared_new(name, stmt);
+        taken = p != NULL && prepared_set_add(&c->prepared, p);
+        (void)prepared_unref(p);
+    }
+    (void)stmt_unref(stmt);
+    if (!taken) {
+        return 0;
+    }
+    c->pool->db->stats.client_parse_count++;
+    client_send(c, parse_complete, sizeof(parse_complete));
+    return f->total;
+}
+
 /* --- Bind --- */
 
 size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)

@@ -200,6 +200,10 @@ static void on_resumed(struct lease *l)
         return;
     }
     case HOLD_STATEMENT:
+        if (!inflight_describes(&l->backend->inflight, c->probing)) {
+            end_hold(c);
+        }
+        return;
     case HOLD_FULL:
         if (!inflight_is_full(&l->backend->inflight) && conn_queued(&l->backend->conn) < CONN_HIGH_BYTES) {
             end_hold(c);

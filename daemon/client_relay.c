@@ -149,7 +149,7 @@ static bool need_server(struct relay *r)
 
 /* Messages that mean nothing, or something that we can tell, to a client without a server connection.
  * 0: a server is needed. */
-static size_t answer_alone(struct client *c, size_t len, const struct frame *f)
+static size_t answer_alone(struct client *c, const uint8_t *m, size_t len, const struct frame *f)
 {
     static const uint8_t ready[6] = {'Z', 0, 0, 0, 5, 'I'};
 
@@ -163,6 +163,10 @@ static size_t answer_alone(struct client *c, size_t len, const struct frame *f)
     case 'S':
         client_send(c, ready, sizeof(ready));
         return f->total;
+    case 'P':
+        return extended_parse_alone(c, m, len, f);
+    case 'C':
+        return extended_close_alone(c, m, len, f);
     default:
         return 0;
     }
@@ -274,7 +278,7 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
         return skip_to_sync(c, len, &f);
     }
     if (c->lease.state != LEASE_HELD) {
-        taken = f.type == 'C' ? extended_close_alone(c, m, len, &f) : answer_alone(c, len, &f);
+        taken = answer_alone(c, m, len, &f);
         if (taken > 0 || c->state == CLIENT_CLOSED) {
             return taken;
         }

@@ -42,6 +42,8 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
 size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
 size_t extended_describe(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
 size_t extended_close(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
+/* A Parse of a client that has no server connection; 0: it needs one. */
+size_t extended_parse_alone(struct client *c, const uint8_t *m, size_t len, const struct frame *f);
 /* A Close of a client that has no server connection; 0: it needs one. */
 size_t extended_close_alone(struct client *c, const uint8_t *m, size_t len, const struct frame *f);
 /* A simple query that means one of the client's prepared statements (DEALLOCATE name); 0: it does not. */

@@ -122,6 +122,7 @@ static void on_described(struct backend *b, const struct inflight_entry *e)
     if (p->version == 0) {
         p->version = version;
     }
+    p->stmt->good_in = b->pool->db;
     if (p->server_id == e->server_id) {
         p->server_id = 0;
     }
@@ -137,6 +138,9 @@ static void on_described(struct backend *b, const struct inflight_entry *e)
 
 static void mix_description(struct backend *b, const uint8_t *m, size_t len)
 {
+    if (m[0] == 't') { /* ParameterDescription comes first, then RowDescription or NoData */
+        b->describe_hash = 0;
+    }
     b->describe_hash = b->describe_hash * 0x9e3779b97f4a7c15U + hash_bytes(m, len);
 }
 

@@ -64,6 +64,18 @@ static void remove_at(struct inflight *f, uint32_t i)
     f->n--;
 }
 
+bool inflight_describes(const struct inflight *f, const struct prepared *prepared)
+{
+    for (uint32_t i = 0; i < f->n; i++) {
+        const struct inflight_entry *e = at(f, i);
+
+        if (e->kind == INFLIGHT_DESCRIBE_STATEMENT && e->origin == INFLIGHT_INJECTED && e->prepared == prepared) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool has_copy_end(const struct inflight *f)
 {
     for (uint32_t i = 0; i < f->n; i++) {

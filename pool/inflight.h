@@ -100,6 +100,9 @@ static inline bool inflight_is_skipping(const struct inflight *f)
     return f->skipping;
 }
 
+/* Is a Describe of ours for @prepared still unanswered? */
+bool inflight_describes(const struct inflight *f, const struct prepared *prepared);
+
 /* A request was sent. Takes its own reference of @prepared (may be NULL). While skipping anything but a Sync, and while
  * copying in a Sync, is not noted. false: out of memory. */
 MUSTCHECK bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_origin origin,

@@ -26,6 +26,7 @@ struct stmt {
     uint64_t hash;
     struct stmt_table *table;
     struct stmt *next;
+    const void *good_in; /* the database whose servers took it last; only compared */
     uint8_t body[]; /* of the Parse message behind the name: text, NUL, number of types, types */
 };
 
