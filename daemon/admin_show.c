@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: ISC */
+#include "daemon/admin_show.h"
+
+#include "daemon/util/fatal.h"
+#include "protocol/wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* In the order of the help. */
+static const struct admin_show_kind *const kinds[] = {
+    &admin_show_help,         &admin_show_config,          &admin_show_databases,  &admin_show_pools,
+    &admin_show_clients,      &admin_show_servers,         &admin_show_users,      &admin_show_version,
+    &admin_show_sockets,      &admin_show_active_sockets,  &admin_show_lists,      &admin_show_mem,
+    &admin_show_state,        &admin_show_peers,           &admin_show_peer_pools, &admin_show_fds,
+    &admin_show_stats,        &admin_show_stats_totals,    &admin_show_stats_averages,
+    &admin_show_totals,       &admin_show_dns_hosts,       &admin_show_dns_zones,
+};
+
+/* PG15 pg_type: the type's number and length. */
+static const struct {
+    uint32_t oid;
+    int16_t len;
+} types[ADMIN_TYPES] = {
+    [ADMIN_TEXT] = {25, -1},
+    [ADMIN_INT4] = {23, 4},
+    [ADMIN_INT8] = {20, 8},
+    [ADMIN_NUMERIC] = {1700, -1},
+};
+
+/* --- questions --- */
+
+const struct admin_show_kind *admin_show_at(unsigned i)
+{
+    return i < ARRAY_LEN(kinds) ? kinds[i] : NULL;
+}
+
+const struct admin_show_kind *admin_show_find(const char *word)
+{
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (strcasecmp(kinds[i]->name, word) == 0) {
+            return kinds[i];
+        }
+    }
+    return admin_parameter_find(word);
+}
+
+/* --- the objects of a slice: a heap, the highest key on top --- */
+
+static int compare_text(const char *a, const char *b)
+{
+    return strcmp(a != NULL ? a : "", b != NULL ? b : "");
+}
+
+static int compare(const struct admin_key *a, const struct admin_key *b)
+{
+    int c;
+
+    if (a->n != b->n) {
+        return a->n < b->n ? -1 : 1;
+    }
+    c = compare_text(a->a, b->a);
+    return c != 0 ? c : compare_text(a->b, b->b);
+}
+
+static int compare_found(const void *a, const void *b)
+{
+    return compare(&((const struct admin_found *)a)->key, &((const struct admin_found *)b)->key);
+}
+
+static void swap(struct admin_found *a, struct admin_found *b)
+{
+    struct admin_found t = *a;
+
+    *a = *b;
+    *b = t;
+}
+
+static void sift_up(struct admin_found *heap, unsigned i)
+{
+    while (i > 0 && compare(&heap[(i - 1) / 2].key, &heap[i].key) < 0) {
+        swap(&heap[(i - 1) / 2], &heap[i]);
+        i = (i - 1) / 2;
+    }
+}
+
+static void sift_down(struct admin_found *heap, unsigned n)
+{
+    unsigned i = 0;
+
+    for (;;) {
+        unsigned child = 2 * i + 1;
+
+        if (child >= n) {
+            return;
+        }
+        if (child + 1 < n && compare(&heap[child].key, &heap[child + 1].key) < 0) {
+            child++;
+        }
+        if (compare(&heap[i].key, &heap[child].key) >= 0) {
+            return;
+        }
+        swap(&heap[i], &heap[child]);
+        i = child;
+    }
+}
+
+void admin_walk_see(struct admin_walk *w, struct admin_key key, const void *item, int tag)
+{
+    if (w->has_after && compare(&key, &w->after) <= 0) {
+        return;
+    }
+    if (w->n < ADMIN_SLICE_ROWS) {
+        w->found[w->n] = (struct admin_found){key, item, tag};
+        sift_up(w->found, w->n++);
+        return;
+    }
+    w->has_more = true;
+    if (compare(&key, &w->found[0].key) < 0) {
+        w->found[0] = (struct admin_found){key, item, tag};
+        sift_down(w->found, w->n);
+    }
+}
+
+bool admin_walk_is_full(const struct admin_walk *w)
+{
+    return w->has_more;
+}
+
+/* --- rows --- */
+
+static void row_begin(struct admin_row *row)
+{
+    row->n = 0;
+    row->start = wire_begin(row->out, 'D');
+    wire_put_u16(row->out, (uint16_t)row->n_columns);
+}
+
+static void row_end(struct admin_row *row)
+{
+    fatal_unless(row->n == row->n_columns);
+    wire_end(row->out, row->start);
+}
+
+static void rows_close_last(struct admin_rows *rows)
+{
+    if (rows->n > 0) {
+        row_end(&rows->row);
+    }
+}
+
+struct admin_row *admin_rows_next(struct admin_rows *rows)
+{
+    uint64_t i = rows->seen++;
+
+    if (i < rows->from || i >= rows->from + ADMIN_SLICE_ROWS) {
+        return NULL;
+    }
+    rows_close_last(rows);
+    rows->n++;
+    row_begin(&rows->row);
+    return &rows->row;
+}
+
+void admin_show_describe(const struct admin_show_kind *kind, uint64_t binary, struct buf *out)
+{
+    size_t start;
+
+    if (kind->n_columns == 0) {
+        return;
+    }
+    start = wire_begin(out, 'T');
+    wire_put_u16(out, (uint16_t)kind->n_columns);
+    for (unsigned i = 0; i < kind->n_columns; i++) {
+        enum admin_type type = kind->columns[i].type;
+
+        wire_put_cstr(out, kind->columns[i].name);
+        wire_put_u32(out, 0); /* of no table */
+        wire_put_u16(out, 0);
+        wire_put_u32(out, types[type].oid);
+        wire_put_u16(out, (uint16_t)types[type].len);
+        wire_put_u32(out, UINT32_MAX); /* no type modifier */
+        wire_put_u16(out, (uint16_t)(binary >> i & 1));
+    }
+    wire_end(out, start);
+}
+
+/* --- a SHOW under way --- */
+
+void admin_show_begin(struct admin_show *show, const struct admin_show_kind *kind, uint64_t binary)
+{
+    *show = (struct admin_show){.kind = kind, .binary = binary};
+}
+
+static void forget_place(struct admin_show *show)
+{
+    free(show->after_a);
+    free(show->after_b);
+    show->after_a = NULL;
+    show->after_b = NULL;
+    show->has_after = false;
+}
+
+void admin_show_done(struct admin_show *show)
+{
+    forget_place(show);
+    show->kind = NULL;
+}
+
+static bool keep_place(struct admin_show *show, const struct admin_key *key)
+{
+    char *a = key->a != NULL ? strdup(key->a) : NULL;
+    char *b = key->b != NULL ? strdup(key->b) : NULL;
+
+    forget_place(show);
+    show->after_n = key->n;
+    show->after_a = a;
+    show->after_b = b;
+    show->has_after = true;
+    return (a != NULL || key->a == NULL) && (b != NULL || key->b == NULL);
+}
+
+static struct admin_row new_row(const struct admin_show *show, struct buf *out)
+{
+    return (struct admin_row){
+        .out = out, .columns = show->kind->columns, .n_columns = show->kind->n_columns, .binary = show->binary};
+}
+
+static enum admin_show_step step_keyed(struct admin_show *show, struct server *s, struct buf *out)
+{
+    struct admin_row row = new_row(show, out);
+    struct admin_walk w; /* its array needs no zeros */
+    unsigned i;
+
+    w.after = (struct admin_key){show->after_n, show->after_a, show->after_b};
+    w.has_after = show->has_after;
+    w.has_more = false;
+    w.n = 0;
+    show->kind->each(s, &w);
+    qsort(w.found, w.n, sizeof(w.found[0]), compare_found);
+    for (i = 0; i < w.n && (i == 0 || out->len < ADMIN_SLICE_BYTES); i++) {
+        if (i > 0 && compare(&w.found[i - 1].key, &w.found[i].key) == 0) {
+            continue;
+        }
+        row_begin(&row);
+        show->kind->fill(s, &w.found[i], &row);
+        row_end(&row);
+    }
+    if (!buf_ok(out)) {
+        return ADMIN_SHOW_NO_MEMORY;
+    }
+    if (i == w.n && !w.has_more) {
+        return ADMIN_SHOW_DONE;
+    }
+    return keep_place(show, &w.found[i - 1].key) ? ADMIN_SHOW_MORE : ADMIN_SHOW_NO_MEMORY;
+}
+
+static enum admin_show_step step_counted(struct admin_show *show, struct server *s, struct buf *out)
+{
+    struct admin_rows rows = {.kind = show->kind, .row = new_row(show, out), .from = show->n_shown};
+
+    show->kind->rows(s, &rows);
+    rows_close_last(&rows);
+    show->n_shown += rows.n;
+    if (!buf_ok(out)) {
+        return ADMIN_SHOW_NO_MEMORY;
+    }
+    return rows.seen > rows.from + ADMIN_SLICE_ROWS ? ADMIN_SHOW_MORE : ADMIN_SHOW_DONE;
+}
+
+enum admin_show_step admin_show_step(struct admin_show *show, struct server *s, struct buf *out)
+{
+    return show->kind->each != NULL ? step_keyed(show, s, out) : step_counted(show, s, out);
+}

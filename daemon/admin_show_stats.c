@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: ISC */
+/* SHOW STATS, STATS_TOTALS, STATS_AVERAGES and TOTALS: the same twelve figures of struct pool_stats in different cuts.
+ * Times are microseconds; averages are those of the last whole stats_period. */
+#include "daemon/admin_show.h"
+
+#include "pool/database.h"
+
+#include <stdio.h>
+
+/* Each figure: how it is called as a total, as an average, and in the two halves. */
+static const struct {
+    const char *total;
+    const char *average;
+    size_t at;
+} figures[] = {
+#define FIGURE(name, average, field) {"total_" name, "avg_" average, offsetof(struct pool_stats, field)}
+    FIGURE("server_assignment_count", "server_assignment_count", server_assignment_count),
+    FIGURE("xact_count", "xact_count", xact_count),
+    FIGURE("query_count", "query_count", query_count),
+    FIGURE("received", "recv", bytes_received),
+    FIGURE("sent", "sent", bytes_sent),
+    FIGURE("xact_time", "xact_time", xact_time_us),
+    FIGURE("query_time", "query_time", query_time_us),
+    FIGURE("wait_time", "wait_time", wait_time_us),
+    FIGURE("client_parse_count", "client_parse_count", client_parse_count),
+    FIGURE("server_parse_count", "server_parse_count", server_parse_count),
+    FIGURE("bind_count", "bind_count", bind_count),
+    FIGURE("client_login_count", "client_login_count", client_login_count),
+#undef FIGURE
+};
+
+#define NUMBERS(prefix, received)                                                                                   \
+    {prefix "server_assignment_count", ADMIN_NUMERIC}, {prefix "xact_count", ADMIN_NUMERIC},                        \
+        {prefix "query_count", ADMIN_NUMERIC}, {prefix received, ADMIN_NUMERIC}, {prefix "sent", ADMIN_NUMERIC},    \
+        {prefix "xact_time", ADMIN_NUMERIC}, {prefix "query_time", ADMIN_NUMERIC},                                  \
+        {prefix "wait_time", ADMIN_NUMERIC}, {prefix "client_parse_count", ADMIN_NUMERIC},                          \
+        {prefix "server_parse_count", ADMIN_NUMERIC}, {prefix "bind_count", ADMIN_NUMERIC},                         \
+    {                                                                                                               \
+        prefix "client_login_count", ADMIN_NUMERIC                                                                  \
+    }
+
+/* @tail: prefix of the last four; only the averages have one, and PgBouncer's dashboards expect it just there. */
+#define HALF(tail)                                                                                                  \
+    {"database", ADMIN_TEXT}, {"server_assignment_count", ADMIN_NUMERIC}, {"xact_count", ADMIN_NUMERIC},            \
+        {"query_count", ADMIN_NUMERIC}, {"bytes_received", ADMIN_NUMERIC}, {"bytes_sent", ADMIN_NUMERIC},           \
+        {"xact_time", ADMIN_NUMERIC}, {"query_time", ADMIN_NUMERIC}, {"wait_time", ADMIN_NUMERIC},                  \
+        {tail "client_parse_count", ADMIN_NUMERIC}, {tail "server_parse_count", ADMIN_NUMERIC},                     \
+        {tail "bind_count", ADMIN_NUMERIC},                                                                         \
+    {                                                                                                               \
+        tail "client_login_count", ADMIN_NUMERIC                                                                    \
+    }
+
+static const struct admin_column stats_columns[] = {
+    {"database", ADMIN_TEXT},
+    NUMBERS("total_", "received"),
+    NUMBERS("avg_", "recv"),
+};
+static const struct admin_column totals_of_stats_columns[] = {HALF("")};
+static const struct admin_column averages_columns[] = {HALF("avg_")};
+static const struct admin_column totals_columns[] = {{"name", ADMIN_TEXT}, {"value", ADMIN_NUMERIC}};
+
+static void each_database(struct server *s, struct admin_walk *w)
+{
+    const struct database *db;
+
+    list_for_each(&s->env->databases, db, link) {
+        admin_walk_see(w, (struct admin_key){.a = db->name}, db, 0);
+    }
+}
+
+static uint64_t figure(const struct pool_stats *stats, size_t i)
+{
+    return *(const uint64_t *)(const void *)((const char *)stats + figures[i].at);
+}
+
+static void put_figures(struct admin_row *row, const struct pool_stats *stats)
+{
+    for (size_t i = 0; i < ARRAY_LEN(figures); i++) {
+        admin_put_uint(row, figure(stats, i));
+    }
+}
+
+static void fill_stats(struct server *s, const struct admin_found *f, struct admin_row *row)
+{
+    const struct database *db = f->item;
+
+    (void)s;
+    admin_put_name(row, db->name);
+    put_figures(row, &db->stats);
+    put_figures(row, &db->average);
+}
+
+static void fill_totals_of_stats(struct server *s, const struct admin_found *f, struct admin_row *row)
+{
+    const struct database *db = f->item;
+
+    (void)s;
+    admin_put_name(row, db->name);
+    put_figures(row, &db->stats);
+}
+
+static void fill_averages(struct server *s, const struct admin_found *f, struct admin_row *row)
+{
+    const struct database *db = f->item;
+
+    (void)s;
+    admin_put_name(row, db->name);
+    put_figures(row, &db->average);
+}
+
+static void put_total(struct admin_rows *rows, const char *name, uint64_t value)
+{
+    struct admin_row *row = admin_rows_next(rows);
+
+    if (row != NULL) {
+        admin_put_text(row, name);
+        admin_put_uint(row, value);
+    }
+}
+
+/* A duration's average over several databases: each counts as often as the thing happened there. */
+struct weighted {
+    double sum;
+    double weight;
+};
+
+static void weigh(struct weighted *w, uint64_t time_us, uint64_t per_second)
+{
+    if (time_us > 0) {
+        double weight = per_second > 0 ? (double)per_second : 1; /* less than one a second */
+
+        w->sum += (double)time_us * weight;
+        w->weight += weight;
+    }
+}
+
+static uint64_t mean(const struct weighted *w)
+{
+    return w->weight > 0 ? (uint64_t)(w->sum / w->weight) : 0;
+}
+
+static void sum_up(const struct server *s, struct pool_stats *total, struct pool_stats *average)
+{
+    struct weighted xact = {0};
+    struct weighted query = {0};
+    struct weighted wait = {0};
+    const struct database *db;
+
+    list_for_each(&s->env->databases, db, link) {
+        pool_stats_add(total, &db->stats);
+        pool_stats_add(average, &db->average);
+        weigh(&xact, db->average.xact_time_us, db->average.xact_count);
+        weigh(&query, db->average.query_time_us, db->average.query_count);
+        weigh(&wait, db->average.wait_time_us, db->average.server_assignment_count);
+    }
+    average->xact_time_us = mean(&xact);
+    average->query_time_us = mean(&query);
+    average->wait_time_us = mean(&wait);
+}
+
+static void show_totals(struct server *s, struct admin_rows *rows)
+{
+    struct pool_stats total = {0};
+    struct pool_stats average = {0};
+
+    sum_up(s, &total, &average);
+    for (size_t i = 0; i < ARRAY_LEN(figures); i++) {
+        put_total(rows, figures[i].total, figure(&total, i));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(figures); i++) {
+        put_total(rows, figures[i].average, figure(&average, i));
+    }
+}
+
+const struct admin_show_kind admin_show_stats = {
+    .name = "STATS", ADMIN_COLUMNS(stats_columns), .each = each_database, .fill = fill_stats};
+const struct admin_show_kind admin_show_stats_totals = {
+    .name = "STATS_TOTALS", ADMIN_COLUMNS(totals_of_stats_columns), .each = each_database, .fill = fill_totals_of_stats};
+const struct admin_show_kind admin_show_stats_averages = {
+    .name = "STATS_AVERAGES", ADMIN_COLUMNS(averages_columns), .each = each_database, .fill = fill_averages};
+const struct admin_show_kind admin_show_totals = {
+    .name = "TOTALS", ADMIN_COLUMNS(totals_columns), .rows = show_totals};
