@@ -73,7 +73,7 @@ void channel_set_done(struct channel_set *set);
 
 void subscriber_init(struct subscriber *s);
 
-/* @max: channels this subscriber may have; 0: any number. *ret_channel is written on 0 and CHANNEL_E_ALREADY.
+/* @name: at most CHANNEL_NAME_MAX bytes. @max: channels this subscriber may have; 0: any number. *ret_channel is written on 0 and CHANNEL_E_ALREADY.
  * 0, a channel_result, or -ENOMEM. */
 MUSTCHECK int channel_subscribe(struct channel_set *set, struct subscriber *s, const char *name, unsigned max,
                                 struct channel **ret_channel);

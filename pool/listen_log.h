@@ -37,8 +37,9 @@ struct listen_change {
 
 enum listen_log_result {
     LISTEN_LOG_E_FULL = 1,   /* LISTEN_LOG_MAX reached: nothing noted. Do not send the request */
-    LISTEN_LOG_E_UNSEEN = 2, /* the server has completed a LISTEN, UNLISTEN or ROLLBACK that was never expected:
-                              * nothing noted, what the client listens to is not known for sure any more */
+    LISTEN_LOG_E_UNSEEN = 2, /* the server has completed what was never expected, or what has a name that only the server
+                              * can read (SQL_SINGLE_BYTE with U&""): nothing noted, and what the client listens to is
+                              * not known for sure any more */
 };
 
 static inline void listen_log_init(struct listen_log *log)
@@ -71,11 +72,11 @@ MUSTCHECK int listen_log_complete_slow(struct listen_log *log, const char *tag);
 
 static inline int listen_log_complete(struct listen_log *log, const char *tag)
 {
-    /* LISTEN, UNLISTEN, DISCARD ALL are the only tags that an unused log minds */
-    if (LIKELY(log->body == NULL) && tag[0] != 'L' && tag[0] != 'U' && tag[0] != 'D') {
-        return 0;
-    }
-    return listen_log_complete_slow(log, tag);
+    /* an unused log minds only LISTEN, UNLISTEN and DISCARD ALL */
+    bool is_minded = (tag[0] == 'L' && tag[1] == 'I') || (tag[0] == 'U' && tag[1] == 'N') ||
+                     (tag[0] == 'D' && tag[1] == 'I');
+
+    return LIKELY(log->body == NULL && !is_minded) ? 0 : listen_log_complete_slow(log, tag);
 }
 
 /* ErrorResponse: what was expected with @seq and before it is void, and the transaction has failed. @seq: the Query that
