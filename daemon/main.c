@@ -213,6 +213,7 @@ static int run_daemon(const struct command_line *cmd)
     int status = 1;
 
     list_init(&r.listeners);
+    signals_hold();
     if (start(&r)) {
         loop_run(r.loop);
         log_info("process ends");

@@ -101,6 +101,23 @@ static const struct {
     {SIGHUP, on_hup}, {SIGTERM, on_term}, {SIGINT, on_int}, {SIGQUIT, on_quit}, {SIGUSR1, on_usr1}, {SIGUSR2, on_usr2},
 };
 
+static void set_mask(int how)
+{
+    sigset_t set;
+
+    (void)sigemptyset(&set); /* these cannot fail with numbers that exist */
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        (void)sigaddset(&set, table[i].signo);
+    }
+    (void)sigdelset(&set, SIGQUIT); /* the way out of a start that hangs */
+    (void)sigprocmask(how, &set, NULL);
+}
+
+void signals_hold(void)
+{
+    set_mask(SIG_BLOCK);
+}
+
 bool signals_start(struct server *s)
 {
     struct signals *all = calloc(1, sizeof(*all));
@@ -114,6 +131,7 @@ bool signals_start(struct server *s)
         loop_signal_start(s->loop, &all->watches[i].watcher, table[i].signo, table[i].fn);
     }
     s->signals = all;
+    set_mask(SIG_UNBLOCK);
     return true;
 }
 
@@ -122,6 +140,7 @@ void signals_stop(struct server *s)
     if (s->signals == NULL) {
         return;
     }
+    signals_hold(); /* else one that comes now would end us with the wrong status */
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         loop_signal_stop(s->loop, &s->signals->watches[i].watcher);
     }

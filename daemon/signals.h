@@ -6,6 +6,9 @@
 
 #include "daemon/server.h"
 
+/* Holds them back from here on: what arrives before signals_start() is done then, what arrives after signals_stop() is
+ * not needed any more. Once, at the start of the process. */
+void signals_hold(void);
 /* false: out of memory. */
 MUSTCHECK bool signals_start(struct server *s);
 void signals_stop(struct server *s);
