@@ -18,7 +18,7 @@
 #define MESSAGES_PER_TURN 32U
 #define HELP_MAX_BYTES ((size_t)8 * 1024)
 
-#define LOOK_AGAIN_US USEC_PER_SEC             /* at what waits: also how often a notice is sent */
+#define LOOK_AGAIN_US USEC_PER_SEC              /* at what waits: also how often a notice is sent */
 #define LOOK_AT_SUSPEND_US (50 * USEC_PER_MSEC) /* flushed sockets tell nobody */
 #define SLOW_READER_LEAST_US (5 * USEC_PER_MSEC)
 #define SLOW_READER_MOST_US (250 * USEC_PER_MSEC)
@@ -56,7 +56,8 @@ void admin_fail(struct admin_session *a, enum admin_protocol protocol, const str
     }
 }
 
-void admin_fail_text(struct admin_session *a, enum admin_protocol protocol, const char *sqlstate, const char *text)
+void admin_fail_text(struct admin_session *a, enum admin_protocol protocol, const char *sqlstate,
+                     const char *text)
 {
     struct pg_error error;
 
@@ -96,12 +97,15 @@ static void set_unknown(const struct admin_statement *st, struct pg_error *error
 {
     bool has_second = admin_statement_is(st, 0, "SHOW") && st->n > 1;
 
-    admin_error_set(error, SQLSTATE_SYNTAX_ERROR, "unsupported command \"%.100s%s%.100s\"", st->tokens[0].text,
-                    has_second ? " " : "", has_second ? st->tokens[1].text : "");
-    (void)snprintf(error->hint, sizeof(error->hint), "SHOW HELP lists the commands of the console.");
+    admin_error_set(error, SQLSTATE_SYNTAX_ERROR, "unsupported command \"%.100s%s%.100s\"",
+                    st->tokens[0].text, has_second ? " " : "",
+                    has_second ? st->tokens[1].text : "");
+    (void)snprintf(error->hint, sizeof(error->hint),
+                   "SHOW HELP lists the commands of the console.");
 }
 
-bool admin_understand(const char *text, struct admin_statement *st, struct admin_meaning *ret, struct pg_error *error)
+bool admin_understand(const char *text, struct admin_statement *st, struct admin_meaning *ret,
+                      struct pg_error *error)
 {
     const char *why;
 
@@ -186,7 +190,8 @@ static void stop_waiting(struct admin_session *a)
     admin_wait_done(&a->wait);
 }
 
-static void run_command(struct admin_session *a, const struct admin_command *command, const struct admin_statement *st)
+static void run_command(struct admin_session *a, const struct admin_command *command,
+                        const struct admin_statement *st)
 {
     struct client *c = a->c;
     struct pg_error error;
@@ -207,7 +212,8 @@ static void run_command(struct admin_session *a, const struct admin_command *com
     unreachable();
 }
 
-void admin_run(struct admin_session *a, const char *text, enum admin_protocol protocol, uint64_t binary)
+void admin_run(struct admin_session *a, const char *text, enum admin_protocol protocol,
+               uint64_t binary)
 {
     struct admin_statement st;
     struct admin_meaning meaning;
@@ -301,11 +307,13 @@ static void tell_progress(struct admin_session *a)
     char text[128];
     unsigned left;
 
-    if (admin_wait_look(&a->wait, a->c->server, &left, &error) != ADMIN_WAITS || left == a->told_left) {
+    if (admin_wait_look(&a->wait, a->c->server, &left, &error) != ADMIN_WAITS ||
+        left == a->told_left) {
         return;
     }
     a->told_left = left;
-    (void)snprintf(text, sizeof(text), "%s waits for %u connection%s", a->tag, left, left == 1 ? "" : "s");
+    (void)snprintf(text, sizeof(text), "%s waits for %u connection%s", a->tag, left,
+                   left == 1 ? "" : "s");
     put_notice(a, text, NULL);
     flush(a->c);
 }
@@ -343,7 +351,8 @@ void admin_session_cancel(struct client *c)
         stop_waiting(a);
         break;
     }
-    admin_fail_text(a, a->protocol, SQLSTATE_QUERY_CANCELED, "canceling statement due to user request");
+    admin_fail_text(a, a->protocol, SQLSTATE_QUERY_CANCELED,
+                    "canceling statement due to user request");
     go_on_later(c);
     flush(c);
 }
@@ -402,7 +411,8 @@ static void on_message(struct admin_session *a, uint8_t type, const uint8_t *bod
         client_close_quiet(a->c, "client close request");
         return;
     default:
-        refuse(a->c, SQLSTATE_PROTOCOL_VIOLATION, "a message of this type is not understood on the console");
+        refuse(a->c, SQLSTATE_PROTOCOL_VIOLATION,
+               "a message of this type is not understood on the console");
         return;
     }
 }
@@ -428,7 +438,8 @@ static enum took take_message(struct client *c)
         break;
     }
     if (f.total > ADMIN_TEXT_MAX_BYTES) {
-        refuse(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED, "a message to the console is longer than 64 KiB");
+        refuse(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED,
+               "a message to the console is longer than 64 KiB");
         return TOOK_LAST;
     }
     if (a->in.len < f.total) {
@@ -543,7 +554,8 @@ void admin_session_readable(struct client *c)
         return;
     }
     if (n > 0 && !buf_append(&a->in, s->env->scratch, (size_t)n)) {
-        refuse(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED, "more than 128 KiB of messages wait for the console");
+        refuse(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED,
+               "more than 128 KiB of messages wait for the console");
         return;
     }
     if (conn_has_pending(&c->conn)) {

@@ -39,7 +39,8 @@ static void log_command(const struct client *c, const char *what, const char *ab
 {
     char text[256];
 
-    client_log(c, LOG_LOG_LEVEL, "console: %s %s", what, log_escape(text, sizeof(text), about != NULL ? about : ""));
+    client_log(c, LOG_LOG_LEVEL, "console: %s %s", what,
+               log_escape(text, sizeof(text), about != NULL ? about : ""));
 }
 
 /* --- databases --- */
@@ -50,7 +51,8 @@ static struct database *named_database(struct server *s, const char *name, struc
     struct database *db;
 
     if (config_name_is_console(name)) {
-        admin_error_set(error, SQLSTATE_WRONG_STATE, "not possible for the console's own database: %s", name);
+        admin_error_set(error, SQLSTATE_WRONG_STATE,
+                        "not possible for the console's own database: %s", name);
         return NULL;
     }
     db = reload_find_database(s, name);
@@ -62,7 +64,8 @@ static struct database *named_database(struct server *s, const char *name, struc
 
 static bool is_draining(const struct server *s, struct pg_error *error)
 {
-    if (s->state == SERVER_WAITS_FOR_SERVERS || s->state == SERVER_WAITS_FOR_CLIENTS || s->state == SERVER_ENDS) {
+    if (s->state == SERVER_WAITS_FOR_SERVERS || s->state == SERVER_WAITS_FOR_CLIENTS ||
+        s->state == SERVER_ENDS) {
         admin_error_set(error, SQLSTATE_CANNOT_CONNECT_NOW, "%s", SERVER_SHUTDOWN_TEXT);
         return true;
     }
@@ -91,8 +94,8 @@ static enum admin_verdict wait_for(enum admin_wait_for what, const char *databas
     return verdict;
 }
 
-static enum admin_verdict run_pause(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                    struct pg_error *error)
+static enum admin_verdict run_pause(struct client *c, const struct admin_statement *st,
+                                    struct admin_wait *wait, struct pg_error *error)
 {
     struct server *s = c->server;
     const char *name = argument(st);
@@ -129,8 +132,8 @@ static bool is_any_stopped(const struct server *s)
     return s->is_paused || s->state == SERVER_SUSPENDED;
 }
 
-static enum admin_verdict run_resume(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                     struct pg_error *error)
+static enum admin_verdict run_resume(struct client *c, const struct admin_statement *st,
+                                     struct admin_wait *wait, struct pg_error *error)
 {
     struct server *s = c->server;
     const char *name = argument(st);
@@ -160,8 +163,8 @@ static enum admin_verdict run_resume(struct client *c, const struct admin_statem
     return ADMIN_DONE;
 }
 
-static enum admin_verdict set_disabled(struct client *c, const struct admin_statement *st, bool is_disabled,
-                                       struct pg_error *error)
+static enum admin_verdict set_disabled(struct client *c, const struct admin_statement *st,
+                                       bool is_disabled, struct pg_error *error)
 {
     struct database *db = named_database(c->server, argument(st), error);
 
@@ -172,23 +175,23 @@ static enum admin_verdict set_disabled(struct client *c, const struct admin_stat
     return ADMIN_DONE;
 }
 
-static enum admin_verdict run_disable(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                      struct pg_error *error)
+static enum admin_verdict run_disable(struct client *c, const struct admin_statement *st,
+                                      struct admin_wait *wait, struct pg_error *error)
 {
     (void)wait;
     return set_disabled(c, st, true, error);
 }
 
-static enum admin_verdict run_enable(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                     struct pg_error *error)
+static enum admin_verdict run_enable(struct client *c, const struct admin_statement *st,
+                                     struct admin_wait *wait, struct pg_error *error)
 {
     (void)wait;
     return set_disabled(c, st, false, error);
 }
 
 /* Does @fn to the pools of the database that the command names, or of all. */
-static enum admin_verdict for_pools(struct client *c, const struct admin_statement *st, void (*fn)(struct pool *pool),
-                                    struct pg_error *error)
+static enum admin_verdict for_pools(struct client *c, const struct admin_statement *st,
+                                    void (*fn)(struct pool *pool), struct pg_error *error)
 {
     struct server *s = c->server;
     const struct database *only = NULL;
@@ -199,7 +202,8 @@ static enum admin_verdict for_pools(struct client *c, const struct admin_stateme
             return ADMIN_FAILED;
         }
     }
-    for (struct pool *pool = admin_next_pool(s, NULL); pool != NULL; pool = admin_next_pool(s, pool)) {
+    for (struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
+         pool = admin_next_pool(s, pool)) {
         if (only == NULL || pool->db == only) {
             fn(pool);
         }
@@ -207,15 +211,15 @@ static enum admin_verdict for_pools(struct client *c, const struct admin_stateme
     return ADMIN_DONE;
 }
 
-static enum admin_verdict run_reconnect(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                        struct pg_error *error)
+static enum admin_verdict run_reconnect(struct client *c, const struct admin_statement *st,
+                                        struct admin_wait *wait, struct pg_error *error)
 {
     (void)wait;
     return for_pools(c, st, pool_reconnect, error);
 }
 
-static enum admin_verdict run_wait_close(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                         struct pg_error *error)
+static enum admin_verdict run_wait_close(struct client *c, const struct admin_statement *st,
+                                         struct admin_wait *wait, struct pg_error *error)
 {
     if (argument(st) != NULL && named_database(c->server, argument(st), error) == NULL) {
         return ADMIN_FAILED;
@@ -229,15 +233,16 @@ static void kill_pool(struct pool *pool)
 {
     struct pg_error why;
 
-    pg_error_set(&why, SQLSTATE_ADMIN_SHUTDOWN, "terminating connection due to KILL of database %s", pool->db->name);
+    pg_error_set(&why, SQLSTATE_ADMIN_SHUTDOWN, "terminating connection due to KILL of database %s",
+                 pool->db->name);
     pool_kill(pool, &why);
     while (!list_is_empty(&pool->clients)) {
         client_close(list_entry(list_first(&pool->clients), struct client, link), &why);
     }
 }
 
-static enum admin_verdict run_kill(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                   struct pg_error *error)
+static enum admin_verdict run_kill(struct client *c, const struct admin_statement *st,
+                                   struct admin_wait *wait, struct pg_error *error)
 {
     struct server *s = c->server;
 
@@ -283,8 +288,8 @@ static struct client *find_client(const struct server *s, uint64_t id)
     return c != NULL ? c : find_in(&s->logins, id);
 }
 
-static enum admin_verdict run_kill_client(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                          struct pg_error *error)
+static enum admin_verdict run_kill_client(struct client *c, const struct admin_statement *st,
+                                          struct admin_wait *wait, struct pg_error *error)
 {
     struct client *victim;
     struct pg_error why;
@@ -310,8 +315,8 @@ static enum admin_verdict run_kill_client(struct client *c, const struct admin_s
 
 /* --- the process --- */
 
-static enum admin_verdict run_suspend(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                      struct pg_error *error)
+static enum admin_verdict run_suspend(struct client *c, const struct admin_statement *st,
+                                      struct admin_wait *wait, struct pg_error *error)
 {
     struct server *s = c->server;
 
@@ -330,13 +335,14 @@ static enum admin_verdict run_suspend(struct client *c, const struct admin_state
     return wait_for(ADMIN_WAIT_SUSPEND, NULL, s, wait, error);
 }
 
-static enum admin_verdict run_shutdown(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                       struct pg_error *error)
+static enum admin_verdict run_shutdown(struct client *c, const struct admin_statement *st,
+                                       struct admin_wait *wait, struct pg_error *error)
 {
     struct server *s = c->server;
 
     if (argument(st) == NULL) {
-        server_end(s, SERVER_SHUTDOWN_TEXT); /* at the end of this turn: the answer goes out before */
+        server_end(s,
+                   SERVER_SHUTDOWN_TEXT); /* at the end of this turn: the answer goes out before */
         return ADMIN_DONE;
     }
     if (admin_statement_is(st, 1, "WAIT_FOR_SERVERS")) {
@@ -357,13 +363,13 @@ static void set_faults(struct pg_error *error, const struct config_errors *fault
     size_t len = 0;
 
     for (unsigned i = 0; i < faults->n && len < sizeof(error->detail); i++) {
-        len += (size_t)snprintf(error->detail + len, sizeof(error->detail) - len, "%s%s", i > 0 ? "\n" : "",
-                                faults->text[i]); /* cut is meant */
+        len += (size_t)snprintf(error->detail + len, sizeof(error->detail) - len, "%s%s",
+                                i > 0 ? "\n" : "", faults->text[i]); /* cut is meant */
     }
 }
 
-static enum admin_verdict run_reload(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                     struct pg_error *error)
+static enum admin_verdict run_reload(struct client *c, const struct admin_statement *st,
+                                     struct admin_wait *wait, struct pg_error *error)
 {
     struct config_errors faults = CONFIG_ERRORS_INIT;
     bool ok = reload_again(c->server, &faults);
@@ -371,7 +377,8 @@ static enum admin_verdict run_reload(struct client *c, const struct admin_statem
     (void)st;
     (void)wait;
     if (!ok) {
-        admin_error_set(error, SQLSTATE_CONFIG_FILE_ERROR, "RELOAD failed, see logs for additional details");
+        admin_error_set(error, SQLSTATE_CONFIG_FILE_ERROR,
+                        "RELOAD failed, see logs for additional details");
         set_faults(error, &faults);
     }
     config_errors_done(&faults);
@@ -384,8 +391,16 @@ static enum admin_verdict run_reload(struct client *c, const struct admin_statem
 static bool is_of_session(const char *name)
 {
     static const char *const names[] = {
-        "extra_float_digits", "client_min_messages", "search_path", "statement_timeout", "lock_timeout",
-        "idle_in_transaction_session_timeout", "bytea_output", "session", "time", "names",
+        "extra_float_digits",
+        "client_min_messages",
+        "search_path",
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "bytea_output",
+        "session",
+        "time",
+        "names",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -396,8 +411,8 @@ static bool is_of_session(const char *name)
     return admin_parameter_find(name) != NULL;
 }
 
-static enum admin_verdict run_set(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                                  struct pg_error *error)
+static enum admin_verdict run_set(struct client *c, const struct admin_statement *st,
+                                  struct admin_wait *wait, struct pg_error *error)
 {
     struct config_errors faults = CONFIG_ERRORS_INIT;
     const char *name = argument(st);
@@ -411,8 +426,10 @@ static enum admin_verdict run_set(struct client *c, const struct admin_statement
         admin_error_set(error, SQLSTATE_INSUFFICIENT_PRIVILEGE, "admin access needed");
         return ADMIN_FAILED;
     }
-    if (st->n != 4 || st->is_longer || (st->tokens[2].kind != ADMIN_TOKEN_EQUALS && !admin_statement_is(st, 2, "TO"))) {
-        admin_error_set(error, SQLSTATE_SYNTAX_ERROR, "the form is SET key = value, with a value of several words in quotes");
+    if (st->n != 4 || st->is_longer ||
+        (st->tokens[2].kind != ADMIN_TOKEN_EQUALS && !admin_statement_is(st, 2, "TO"))) {
+        admin_error_set(error, SQLSTATE_SYNTAX_ERROR,
+                        "the form is SET key = value, with a value of several words in quotes");
         return ADMIN_FAILED;
     }
     ok = reload_set(c->server, name, st->tokens[3].text, &faults);
@@ -430,7 +447,8 @@ static enum admin_verdict run_set(struct client *c, const struct admin_statement
 /* --- the table --- */
 
 static const struct admin_command commands[] = {
-    {"SET", "SET key = value", 1, ADMIN_TOKENS_MAX, ADMIN_FOR_ALL, run_set}, /* looks itself who may what */
+    {"SET", "SET key = value", 1, ADMIN_TOKENS_MAX, ADMIN_FOR_ALL,
+     run_set}, /* looks itself who may what */
     {"RELOAD", "RELOAD", 0, 0, ADMIN_FOR_ADMINS, run_reload},
     {"PAUSE", "PAUSE [database]", 0, 1, ADMIN_FOR_ADMINS, run_pause},
     {"RESUME", "RESUME [database]", 0, 1, ADMIN_FOR_ADMINS, run_resume},
@@ -441,7 +459,8 @@ static const struct admin_command commands[] = {
     {"KILL_CLIENT", "KILL_CLIENT id", 1, 1, ADMIN_FOR_ADMINS, run_kill_client},
     {"SUSPEND", "SUSPEND", 0, 0, ADMIN_FOR_ADMINS, run_suspend},
     {"WAIT_CLOSE", "WAIT_CLOSE [database]", 0, 1, ADMIN_FOR_ADMINS, run_wait_close},
-    {"SHUTDOWN", "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]", 0, 1, ADMIN_FOR_ADMINS, run_shutdown},
+    {"SHUTDOWN", "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]", 0, 1, ADMIN_FOR_ADMINS,
+     run_shutdown},
 };
 
 const struct admin_command *admin_command_at(unsigned i)
@@ -460,7 +479,8 @@ const struct admin_command *admin_command_find(const struct admin_statement *st)
 }
 
 enum admin_verdict admin_command_run(const struct admin_command *command, struct client *c,
-                                     const struct admin_statement *st, struct admin_wait *wait, struct pg_error *error)
+                                     const struct admin_statement *st, struct admin_wait *wait,
+                                     struct pg_error *error)
 {
     unsigned n_words = st->n - 1;
 
@@ -489,7 +509,8 @@ static unsigned count_backends(const struct server *s, const struct database *on
 {
     unsigned n = 0;
 
-    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL; pool = admin_next_pool(s, pool)) {
+    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
+         pool = admin_next_pool(s, pool)) {
         if (only != NULL && pool->db != only) {
             continue;
         }
@@ -509,8 +530,8 @@ static bool is_in_use(const struct backend *b)
     return b->state != BACKEND_IDLE;
 }
 
-static enum admin_verdict look_at_pause(const struct server *s, const struct database *db, unsigned *ret_left,
-                                        struct pg_error *error)
+static enum admin_verdict look_at_pause(const struct server *s, const struct database *db,
+                                        unsigned *ret_left, struct pg_error *error)
 {
     if (db != NULL ? db->pause != DATABASE_PAUSED : !s->is_paused) {
         admin_error_set(error, SQLSTATE_QUERY_CANCELED, "PAUSE ended by RESUME");
@@ -523,7 +544,8 @@ static enum admin_verdict look_at_pause(const struct server *s, const struct dat
     return ADMIN_WAITS;
 }
 
-static enum admin_verdict look_at_suspend(struct server *s, unsigned *ret_left, struct pg_error *error)
+static enum admin_verdict look_at_suspend(struct server *s, unsigned *ret_left,
+                                          struct pg_error *error)
 {
     if (s->state != SERVER_SUSPENDED) {
         admin_error_set(error, SQLSTATE_QUERY_CANCELED, "SUSPEND ended by RESUME");
@@ -551,8 +573,8 @@ static enum admin_verdict look_at_shutdown(const struct server *s, unsigned *ret
     unreachable();
 }
 
-enum admin_verdict admin_wait_look(const struct admin_wait *wait, struct server *s, unsigned *ret_left,
-                                   struct pg_error *error)
+enum admin_verdict admin_wait_look(const struct admin_wait *wait, struct server *s,
+                                   unsigned *ret_left, struct pg_error *error)
 {
     const struct database *db = NULL;
 

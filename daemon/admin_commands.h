@@ -31,13 +31,13 @@ struct admin_wait {
 };
 
 struct admin_command {
-    const char *name; /* also the tag of the answer */
+    const char *name;  /* also the tag of the answer */
     const char *usage; /* for the help */
-    unsigned least;   /* words behind it */
+    unsigned least;    /* words behind it */
     unsigned most;
     enum admin_right right;
-    enum admin_verdict (*run)(struct client *c, const struct admin_statement *st, struct admin_wait *wait,
-                              struct pg_error *error);
+    enum admin_verdict (*run)(struct client *c, const struct admin_statement *st,
+                              struct admin_wait *wait, struct pg_error *error);
 };
 
 /* NULL: no such command. */
@@ -45,17 +45,18 @@ const struct admin_command *admin_command_find(const struct admin_statement *st)
 const struct admin_command *admin_command_at(unsigned i); /* NULL ends */
 
 /* Checks right and form, then does it. @wait must be empty; it is filled with ADMIN_WAITS only. */
-MUSTCHECK enum admin_verdict admin_command_run(const struct admin_command *command, struct client *c,
-                                               const struct admin_statement *st, struct admin_wait *wait,
-                                               struct pg_error *error);
+MUSTCHECK enum admin_verdict admin_command_run(const struct admin_command *command,
+                                               struct client *c, const struct admin_statement *st,
+                                               struct admin_wait *wait, struct pg_error *error);
 
 /* Is it done by now? *ret_left: how many connections are still waited for. Never ADMIN_GONE. */
-MUSTCHECK enum admin_verdict admin_wait_look(const struct admin_wait *wait, struct server *s, unsigned *ret_left,
-                                             struct pg_error *error);
+MUSTCHECK enum admin_verdict admin_wait_look(const struct admin_wait *wait, struct server *s,
+                                             unsigned *ret_left, struct pg_error *error);
 /* May run twice. */
 void admin_wait_done(struct admin_wait *wait);
 
 /* ERROR, as commands report it. */
-void admin_error_set(struct pg_error *error, const char *sqlstate, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void admin_error_set(struct pg_error *error, const char *sqlstate, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 
 #endif

@@ -29,7 +29,8 @@ struct client *admin_client_of(struct lease *l)
 
 bool admin_backend_is_obsolete(const struct backend *b)
 {
-    return b->close_needed || b->generation != b->pool->generation || b->target != b->pool->db->target;
+    return b->close_needed || b->generation != b->pool->generation ||
+           b->target != b->pool->db->target;
 }
 
 /* An idle connection that server_check_query is run on before anybody has it. */
@@ -37,7 +38,8 @@ static bool is_used(const struct backend *b)
 {
     const struct pool *pool = b->pool;
 
-    return *pool->queries.check != '\0' && clock_now_us() - b->idle_since_us >= pool->limits.server_check_delay_us;
+    return *pool->queries.check != '\0' &&
+           clock_now_us() - b->idle_since_us >= pool->limits.server_check_delay_us;
 }
 
 const char *admin_backend_state(const struct backend *b)
@@ -92,8 +94,8 @@ void admin_count_pool(const struct pool *pool, struct admin_pool_count *ret)
     *ret = (struct admin_pool_count){.sv_active = pool_count(pool, BACKEND_ACTIVE)};
     count_clients(pool, ret);
     ret->sv_being_canceled = pool_count(pool, BACKEND_CANCELED);
-    ret->sv_login =
-        pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) + pool_count(pool, BACKEND_SETUP);
+    ret->sv_login = pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) +
+                    pool_count(pool, BACKEND_SETUP);
     ret->sv_tested = pool_count(pool, BACKEND_CHECK);
     list_for_each(&pool->backends[BACKEND_CLEANING], b, link) {
         if (b->is_reset) {

@@ -53,7 +53,8 @@ static void fail(struct admin_session *a, const char *sqlstate, const char *text
 }
 
 /* false: the error is said. */
-static bool keep(struct admin_session *a, struct list *all, const char *name, const char *text, uint64_t binary)
+static bool keep(struct admin_session *a, struct list *all, const char *name, const char *text,
+                 uint64_t binary)
 {
     size_t len = strlen(name);
     struct admin_prepared *p = find(all, name);
@@ -62,12 +63,14 @@ static bool keep(struct admin_session *a, struct list *all, const char *name, co
         bool is_statement = all == &a->statements;
 
         fail(a, is_statement ? SQLSTATE_DUPLICATE_STATEMENT : SQLSTATE_DUPLICATE_CURSOR,
-             is_statement ? "a prepared statement of this name exists" : "a portal of this name exists");
+             is_statement ? "a prepared statement of this name exists"
+                          : "a portal of this name exists");
         return false;
     }
     drop(all, p); /* the unnamed one gives way */
     if (all->n >= ADMIN_PREPARED_MAX) {
-        fail(a, SQLSTATE_PROGRAM_LIMIT_EXCEEDED, "too many prepared statements or portals on the console");
+        fail(a, SQLSTATE_PROGRAM_LIMIT_EXCEEDED,
+             "too many prepared statements or portals on the console");
         return false;
     }
     p = calloc(1, sizeof(*p) + len + 1);

@@ -13,7 +13,7 @@
 
 enum admin_work {
     ADMIN_READY,
-    ADMIN_SHOWS,    /* a SHOW is under way */
+    ADMIN_SHOWS,      /* a SHOW is under way */
     ADMIN_IS_WAITING, /* a command waits for something to happen */
 };
 
@@ -41,11 +41,11 @@ struct admin_session {
     struct list portals;
     struct admin_show show;
     struct admin_wait wait;
-    const char *tag;              /* of the command that waits */
-    unsigned told_left;           /* in the last notice */
-    struct server_waiter waiter;  /* in server->waiters while work is ADMIN_IS_WAITING */
-    struct loop_timer timer;      /* looks again at what waits, or at a client that reads slowly */
-    usec_t pause_us;              /* until the timer looks again at a slow one */
+    const char *tag;             /* of the command that waits */
+    unsigned told_left;          /* in the last notice */
+    struct server_waiter waiter; /* in server->waiters while work is ADMIN_IS_WAITING */
+    struct loop_timer timer;     /* looks again at what waits, or at a client that reads slowly */
+    usec_t pause_us;             /* until the timer looks again at a slow one */
 };
 
 /* What a statement means. Exactly one is set, none for an empty statement. */
@@ -55,13 +55,16 @@ struct admin_meaning {
 };
 
 /* Takes the text apart. false: *error says why; @st is empty then. */
-MUSTCHECK bool admin_understand(const char *text, struct admin_statement *st, struct admin_meaning *ret,
-                                struct pg_error *error);
+MUSTCHECK bool admin_understand(const char *text, struct admin_statement *st,
+                                struct admin_meaning *ret, struct pg_error *error);
 /* Runs it: the answer is in a->out, or comes later. The session may be gone afterwards. */
-void admin_run(struct admin_session *a, const char *text, enum admin_protocol protocol, uint64_t binary);
+void admin_run(struct admin_session *a, const char *text, enum admin_protocol protocol,
+               uint64_t binary);
 /* Reports an error as the protocol wants it. */
-void admin_fail(struct admin_session *a, enum admin_protocol protocol, const struct pg_error *error);
-void admin_fail_text(struct admin_session *a, enum admin_protocol protocol, const char *sqlstate, const char *text);
+void admin_fail(struct admin_session *a, enum admin_protocol protocol,
+                const struct pg_error *error);
+void admin_fail_text(struct admin_session *a, enum admin_protocol protocol, const char *sqlstate,
+                     const char *text);
 
 /* -- admin_extended.c -- */
 

@@ -105,7 +105,8 @@ static bool is_rest_empty(const char *p, const char **ret_why)
 }
 
 /* Where the token at @p ends; its text goes to @out. NULL: *ret_why says what is wrong. */
-static const char *take_token(const char *p, struct buf *out, enum admin_token_kind *ret_kind, const char **ret_why)
+static const char *take_token(const char *p, struct buf *out, enum admin_token_kind *ret_kind,
+                              const char **ret_why)
 {
     if (*p == '\'' || *p == '"') {
         *ret_kind = ADMIN_TOKEN_QUOTED;
@@ -126,7 +127,8 @@ static const char *take_token(const char *p, struct buf *out, enum admin_token_k
     return p;
 }
 
-static bool take_all(const char *p, struct admin_statement *st, size_t offsets[ADMIN_TOKENS_MAX], const char **ret_why)
+static bool take_all(const char *p, struct admin_statement *st, size_t offsets[ADMIN_TOKENS_MAX],
+                     const char **ret_why)
 {
     for (;;) {
         enum admin_token_kind kind;
@@ -185,5 +187,6 @@ void admin_statement_done(struct admin_statement *st)
 
 bool admin_statement_is(const struct admin_statement *st, unsigned i, const char *keyword)
 {
-    return i < st->n && st->tokens[i].kind == ADMIN_TOKEN_WORD && strcasecmp(st->tokens[i].text, keyword) == 0;
+    return i < st->n && st->tokens[i].kind == ADMIN_TOKEN_WORD &&
+           strcasecmp(st->tokens[i].text, keyword) == 0;
 }

@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#define ADMIN_TOKENS_MAX 8              /* kept; no command of ours has so many */
+#define ADMIN_TOKENS_MAX 8               /* kept; no command of ours has so many */
 #define ADMIN_TEXT_MAX_BYTES (64 * 1024) /* of one command */
 
 enum admin_token_kind {

@@ -87,7 +87,8 @@ static void put_numeric(struct admin_row *row, bool is_negative, uint64_t value)
     }
 }
 
-static void put_binary(struct admin_row *row, enum admin_type type, bool is_negative, uint64_t magnitude)
+static void put_binary(struct admin_row *row, enum admin_type type, bool is_negative,
+                       uint64_t magnitude)
 {
     uint64_t value = is_negative ? -magnitude : magnitude;
 

@@ -10,12 +10,17 @@
 
 /* In the order of the help. */
 static const struct admin_show_kind *const kinds[] = {
-    &admin_show_help,         &admin_show_config,          &admin_show_databases,  &admin_show_pools,
-    &admin_show_clients,      &admin_show_servers,         &admin_show_users,      &admin_show_version,
-    &admin_show_sockets,      &admin_show_active_sockets,  &admin_show_lists,      &admin_show_mem,
-    &admin_show_state,        &admin_show_peers,           &admin_show_peer_pools, &admin_show_fds,
-    &admin_show_stats,        &admin_show_stats_totals,    &admin_show_stats_averages,
-    &admin_show_totals,       &admin_show_dns_hosts,       &admin_show_dns_zones,
+    &admin_show_help,           &admin_show_config,
+    &admin_show_databases,      &admin_show_pools,
+    &admin_show_clients,        &admin_show_servers,
+    &admin_show_users,          &admin_show_version,
+    &admin_show_sockets,        &admin_show_active_sockets,
+    &admin_show_lists,          &admin_show_mem,
+    &admin_show_state,          &admin_show_peers,
+    &admin_show_peer_pools,     &admin_show_fds,
+    &admin_show_stats,          &admin_show_stats_totals,
+    &admin_show_stats_averages, &admin_show_totals,
+    &admin_show_dns_hosts,      &admin_show_dns_zones,
 };
 
 /* PG15 pg_type: the type's number and length. */
@@ -223,8 +228,10 @@ static bool keep_place(struct admin_show *show, const struct admin_key *key)
 
 static struct admin_row new_row(const struct admin_show *show, struct buf *out)
 {
-    return (struct admin_row){
-        .out = out, .columns = show->kind->columns, .n_columns = show->kind->n_columns, .binary = show->binary};
+    return (struct admin_row){.out = out,
+                              .columns = show->kind->columns,
+                              .n_columns = show->kind->n_columns,
+                              .binary = show->binary};
 }
 
 static enum admin_show_step step_keyed(struct admin_show *show, struct server *s, struct buf *out)

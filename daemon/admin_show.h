@@ -34,7 +34,7 @@ struct admin_column {
 };
 
 enum admin_right {
-    ADMIN_FOR_ALL,    /* whoever is on the console: stats_users too */
+    ADMIN_FOR_ALL, /* whoever is on the console: stats_users too */
     ADMIN_FOR_ADMINS,
 };
 
@@ -53,10 +53,13 @@ void admin_put_null(struct admin_row *row);
 void admin_put_text(struct admin_row *row, const char *text); /* NULL is a null */
 void admin_put_name(struct admin_row *row, const char *text); /* of a peer: made valid UTF-8 */
 void admin_put_fmt(struct admin_row *row, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void admin_put_int(struct admin_row *row, int64_t value); /* too large for its type: the largest that fits */
+void admin_put_int(struct admin_row *row,
+                   int64_t value); /* too large for its type: the largest that fits */
 void admin_put_uint(struct admin_row *row, uint64_t value);
-void admin_put_time(struct admin_row *row, usec_t at_us); /* a moment, as people write it; 0: null */
-void admin_put_wait(struct admin_row *row, usec_t wait_us); /* two columns: seconds and microseconds */
+void admin_put_time(struct admin_row *row,
+                    usec_t at_us); /* a moment, as people write it; 0: null */
+void admin_put_wait(struct admin_row *row,
+                    usec_t wait_us); /* two columns: seconds and microseconds */
 void admin_put_ptr(struct admin_row *row, const void *ptr); /* NULL: "" */
 
 /* What an object is known by; the rows come in this order. @a and @b: NULL or borrowed for this turn. */
@@ -141,7 +144,8 @@ const struct admin_show_kind *admin_show_at(unsigned i);
 void admin_show_describe(const struct admin_show_kind *kind, uint64_t binary, struct buf *out);
 void admin_show_begin(struct admin_show *show, const struct admin_show_kind *kind, uint64_t binary);
 /* Appends the next slice of DataRows. */
-MUSTCHECK enum admin_show_step admin_show_step(struct admin_show *show, struct server *s, struct buf *out);
+MUSTCHECK enum admin_show_step admin_show_step(struct admin_show *show, struct server *s,
+                                               struct buf *out);
 /* May run twice. */
 void admin_show_done(struct admin_show *show);
 

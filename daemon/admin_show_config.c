@@ -22,7 +22,8 @@ static const struct admin_column config_columns[] = {
 static const struct admin_column state_columns[] = {{"key", ADMIN_TEXT}, {"value", ADMIN_TEXT}};
 static const struct admin_column version_columns[] = {{"version", ADMIN_TEXT}};
 static const struct admin_column mem_columns[] = {
-    {"name", ADMIN_TEXT}, {"size", ADMIN_INT4}, {"used", ADMIN_INT4}, {"free", ADMIN_INT4}, {"memtotal", ADMIN_INT4},
+    {"name", ADMIN_TEXT}, {"size", ADMIN_INT4},     {"used", ADMIN_INT4},
+    {"free", ADMIN_INT4}, {"memtotal", ADMIN_INT4},
 };
 static const struct admin_column dns_host_columns[] = {
     {"hostname", ADMIN_TEXT}, {"ttl", ADMIN_TEXT}, {"addrs", ADMIN_TEXT}};
@@ -133,7 +134,8 @@ static void show_mem(struct server *s, struct admin_rows *rows)
 {
     struct usage u = {0};
 
-    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL; pool = admin_next_pool(s, pool)) {
+    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
+         pool = admin_next_pool(s, pool)) {
         add_connections(pool, &u);
     }
     add_clients(s, &u);
@@ -144,8 +146,10 @@ static void show_mem(struct server *s, struct admin_rows *rows)
     put_memory(rows, "client_cache", sizeof(struct client), s->n_clients);
     put_memory(rows, "iobuf_cache", 1, u.queued_bytes);
     put_memory(rows, "var_list_cache", sizeof(struct params), params_table_count(s->env->params));
-    put_memory(rows, "prepared_statement_cache", sizeof(struct stmt), stmt_table_count(s->env->stmts));
-    put_memory(rows, "server_prepared_statement_cache", sizeof(struct stmt_cache_entry), u.n_statements);
+    put_memory(rows, "prepared_statement_cache", sizeof(struct stmt),
+               stmt_table_count(s->env->stmts));
+    put_memory(rows, "server_prepared_statement_cache", sizeof(struct stmt_cache_entry),
+               u.n_statements);
 }
 
 /* --- names --- */
@@ -159,7 +163,8 @@ static void put_host(void *arg, const struct resolve_host_info *host)
         return;
     }
     for (unsigned i = 0; i < host->n_addrs; i++) {
-        (void)buf_append_fmt(&text, "%s%s", i > 0 ? "," : "", host->addrs[i].text); /* the rest is left out */
+        (void)buf_append_fmt(&text, "%s%s", i > 0 ? "," : "",
+                             host->addrs[i].text); /* the rest is left out */
     }
     admin_put_name(row, host->name);
     admin_put_fmt(row, "%llu", (unsigned long long)host->ttl_s);
@@ -243,10 +248,10 @@ static void show_parameter(struct server *s, struct admin_rows *rows)
 }
 
 /* One kind each, since the column is called like the parameter. */
-#define PARAMETER(parameter)                                                                    \
-    {                                                                                           \
+#define PARAMETER(parameter)                                                                   \
+    {                                                                                          \
         .name = (parameter), .columns = &(const struct admin_column){(parameter), ADMIN_TEXT}, \
-        .n_columns = 1, .rows = show_parameter, .is_parameter = true                            \
+        .n_columns = 1, .rows = show_parameter, .is_parameter = true                           \
     }
 static const struct admin_show_kind parameter_kinds[ARRAY_LEN(parameters)] = {
     PARAMETER("server_version"),
@@ -278,10 +283,12 @@ const struct admin_show_kind *admin_parameter_find(const char *name)
 
 const struct admin_show_kind admin_show_config = {
     .name = "CONFIG", ADMIN_COLUMNS(config_columns), .rows = show_config};
-const struct admin_show_kind admin_show_state = {.name = "STATE", ADMIN_COLUMNS(state_columns), .rows = show_state};
+const struct admin_show_kind admin_show_state = {
+    .name = "STATE", ADMIN_COLUMNS(state_columns), .rows = show_state};
 const struct admin_show_kind admin_show_version = {
     .name = "VERSION", ADMIN_COLUMNS(version_columns), .rows = show_version};
-const struct admin_show_kind admin_show_mem = {.name = "MEM", ADMIN_COLUMNS(mem_columns), .rows = show_mem};
+const struct admin_show_kind admin_show_mem = {
+    .name = "MEM", ADMIN_COLUMNS(mem_columns), .rows = show_mem};
 const struct admin_show_kind admin_show_dns_hosts = {
     .name = "DNS_HOSTS", ADMIN_COLUMNS(dns_host_columns), .rows = show_dns_hosts};
 const struct admin_show_kind admin_show_dns_zones = {

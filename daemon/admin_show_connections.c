@@ -20,30 +20,42 @@ enum connection {
     CONNECTION_BACKEND, /* key: the id */
 };
 
-#define CONNECTION_COLUMNS                                                                                            \
-    {"type", ADMIN_TEXT}, {"user", ADMIN_TEXT}, {"database", ADMIN_TEXT}, {"replication", ADMIN_TEXT},                \
-        {"state", ADMIN_TEXT}, {"addr", ADMIN_TEXT}, {"port", ADMIN_INT4}, {"local_addr", ADMIN_TEXT},                \
-        {"local_port", ADMIN_INT4}, {"connect_time", ADMIN_TEXT}, {"request_time", ADMIN_TEXT}, {"wait", ADMIN_INT4}, \
-        {"wait_us", ADMIN_INT4}, {"close_needed", ADMIN_INT4}, {"ptr", ADMIN_TEXT}, {"link", ADMIN_TEXT},             \
-        {"remote_pid", ADMIN_INT4}, {"tls", ADMIN_TEXT}, {"application_name", ADMIN_TEXT},                            \
-        {"prepared_statements", ADMIN_INT4},                                                                          \
-    {                                                                                                                 \
-        "id", ADMIN_INT4                                                                                              \
+#define CONNECTION_COLUMNS                                                                \
+    {"type", ADMIN_TEXT}, {"user", ADMIN_TEXT}, {"database", ADMIN_TEXT},                 \
+        {"replication", ADMIN_TEXT}, {"state", ADMIN_TEXT}, {"addr", ADMIN_TEXT},         \
+        {"port", ADMIN_INT4}, {"local_addr", ADMIN_TEXT}, {"local_port", ADMIN_INT4},     \
+        {"connect_time", ADMIN_TEXT}, {"request_time", ADMIN_TEXT}, {"wait", ADMIN_INT4}, \
+        {"wait_us", ADMIN_INT4}, {"close_needed", ADMIN_INT4}, {"ptr", ADMIN_TEXT},       \
+        {"link", ADMIN_TEXT}, {"remote_pid", ADMIN_INT4}, {"tls", ADMIN_TEXT},            \
+        {"application_name", ADMIN_TEXT}, {"prepared_statements", ADMIN_INT4},            \
+    {                                                                                     \
+        "id", ADMIN_INT4                                                                  \
     }
 
 static const struct admin_column connection_columns[] = {CONNECTION_COLUMNS};
 
 static const struct admin_column socket_columns[] = {
-    CONNECTION_COLUMNS,         {"recv_pos", ADMIN_INT4},    {"pkt_pos", ADMIN_INT4},   {"pkt_remain", ADMIN_INT4},
-    {"send_pos", ADMIN_INT4},   {"send_remain", ADMIN_INT4}, {"pkt_avail", ADMIN_INT4}, {"send_avail", ADMIN_INT4},
+    CONNECTION_COLUMNS,         {"recv_pos", ADMIN_INT4},   {"pkt_pos", ADMIN_INT4},
+    {"pkt_remain", ADMIN_INT4}, {"send_pos", ADMIN_INT4},   {"send_remain", ADMIN_INT4},
+    {"pkt_avail", ADMIN_INT4},  {"send_avail", ADMIN_INT4},
 };
 
 static const struct admin_column fd_columns[] = {
-    {"fd", ADMIN_INT4},         {"task", ADMIN_TEXT},           {"user", ADMIN_TEXT},
-    {"database", ADMIN_TEXT},   {"addr", ADMIN_TEXT},           {"port", ADMIN_INT4},
-    {"cancel", ADMIN_TEXT},     {"link", ADMIN_INT4},           {"client_encoding", ADMIN_TEXT},
-    {"std_strings", ADMIN_TEXT}, {"datestyle", ADMIN_TEXT},     {"timezone", ADMIN_TEXT},
-    {"password", ADMIN_TEXT},   {"scram_client_key", ADMIN_TEXT}, {"scram_server_key", ADMIN_TEXT},
+    {"fd", ADMIN_INT4},
+    {"task", ADMIN_TEXT},
+    {"user", ADMIN_TEXT},
+    {"database", ADMIN_TEXT},
+    {"addr", ADMIN_TEXT},
+    {"port", ADMIN_INT4},
+    {"cancel", ADMIN_TEXT},
+    {"link", ADMIN_INT4},
+    {"client_encoding", ADMIN_TEXT},
+    {"std_strings", ADMIN_TEXT},
+    {"datestyle", ADMIN_TEXT},
+    {"timezone", ADMIN_TEXT},
+    {"password", ADMIN_TEXT},
+    {"scram_client_key", ADMIN_TEXT},
+    {"scram_server_key", ADMIN_TEXT},
 };
 
 /* --- walking --- */
@@ -101,7 +113,8 @@ enum which_backends {
 
 static void see_backends(struct server *s, struct admin_walk *w, enum which_backends which)
 {
-    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL; pool = admin_next_pool(s, pool)) {
+    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
+         pool = admin_next_pool(s, pool)) {
         for (unsigned i = 0; i < BACKEND_CLOSED; i++) {
             const struct backend *b;
 
@@ -130,7 +143,8 @@ static void each_socket(struct server *s, struct admin_walk *w)
 
 /* --- addresses --- */
 
-static void put_sockaddr(struct admin_row *row, const struct sockaddr_storage *a, unsigned unix_port)
+static void put_sockaddr(struct admin_row *row, const struct sockaddr_storage *a,
+                         unsigned unix_port)
 {
     char text[INET6_ADDRSTRLEN];
 
@@ -169,13 +183,15 @@ static void put_local(struct admin_row *row, const struct client *c)
     socklen_t len = sizeof(local);
 
     /* Not kept in the struct: it would cost every client memory for the sake of this column. */
-    if (!c->is_unix && getsockname(conn_fd(&c->conn), (struct sockaddr *)(void *)&local, &len) != 0) {
+    if (!c->is_unix &&
+        getsockname(conn_fd(&c->conn), (struct sockaddr *)(void *)&local, &len) != 0) {
         local.ss_family = AF_UNIX;
     }
     put_sockaddr(row, &local, (unsigned)c->server->config->settings.listen_port);
 }
 
-static void put_backend_address(struct admin_row *row, const struct backend_address *a, unsigned port)
+static void put_backend_address(struct admin_row *row, const struct backend_address *a,
+                                unsigned port)
 {
     if (a->family == AF_INET || a->family == AF_INET6) {
         admin_put_text(row, a->text);
@@ -280,7 +296,8 @@ static void fill_connection(struct server *s, const struct admin_found *f, struc
 /* --- sockets: what waits in the buffers --- */
 
 /* @gathered: bytes that wait to be looked at. */
-static void put_buffers(struct admin_row *row, const struct conn *conn, size_t gathered, uint32_t body_left)
+static void put_buffers(struct admin_row *row, const struct conn *conn, size_t gathered,
+                        uint32_t body_left)
 {
     admin_put_uint(row, gathered);
     admin_put_uint(row, 0);
@@ -400,13 +417,22 @@ static void fill_fd(struct server *s, const struct admin_found *f, struct admin_
 
 /* --- the rows of the table --- */
 
-const struct admin_show_kind admin_show_clients = {
-    .name = "CLIENTS", ADMIN_COLUMNS(connection_columns), .each = each_client, .fill = fill_connection};
-const struct admin_show_kind admin_show_servers = {
-    .name = "SERVERS", ADMIN_COLUMNS(connection_columns), .each = each_server, .fill = fill_connection};
+const struct admin_show_kind admin_show_clients = {.name = "CLIENTS",
+                                                   ADMIN_COLUMNS(connection_columns),
+                                                   .each = each_client,
+                                                   .fill = fill_connection};
+const struct admin_show_kind admin_show_servers = {.name = "SERVERS",
+                                                   ADMIN_COLUMNS(connection_columns),
+                                                   .each = each_server,
+                                                   .fill = fill_connection};
 const struct admin_show_kind admin_show_sockets = {
     .name = "SOCKETS", ADMIN_COLUMNS(socket_columns), .each = each_socket, .fill = fill_socket};
-const struct admin_show_kind admin_show_active_sockets = {
-    .name = "ACTIVE_SOCKETS", ADMIN_COLUMNS(socket_columns), .each = each_active_socket, .fill = fill_socket};
-const struct admin_show_kind admin_show_fds = {
-    .name = "FDS", ADMIN_COLUMNS(fd_columns), .right = ADMIN_FOR_ADMINS, .each = each_fd, .fill = fill_fd};
+const struct admin_show_kind admin_show_active_sockets = {.name = "ACTIVE_SOCKETS",
+                                                          ADMIN_COLUMNS(socket_columns),
+                                                          .each = each_active_socket,
+                                                          .fill = fill_socket};
+const struct admin_show_kind admin_show_fds = {.name = "FDS",
+                                               ADMIN_COLUMNS(fd_columns),
+                                               .right = ADMIN_FOR_ADMINS,
+                                               .each = each_fd,
+                                               .fill = fill_fd};

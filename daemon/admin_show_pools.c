@@ -91,7 +91,8 @@ static void each_pool(struct server *s, struct admin_walk *w)
 {
     static const struct admin_key console = {.a = CONSOLE_NAME, .b = CONSOLE_NAME};
 
-    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL; pool = admin_next_pool(s, pool)) {
+    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
+         pool = admin_next_pool(s, pool)) {
         admin_walk_see(w, (struct admin_key){.a = pool->db->name, .b = pool->user->name}, pool, 0);
     }
     admin_walk_see(w, console, NULL, 0);
@@ -113,7 +114,8 @@ static void fill_console_pool(const struct server *s, struct admin_row *row)
 
 static const char *balancing(const struct database_config *entry)
 {
-    return entry != NULL && entry->n_hosts > 1 ? load_balance_hosts_name(entry->load_balance_hosts) : NULL;
+    return entry != NULL && entry->n_hosts > 1 ? load_balance_hosts_name(entry->load_balance_hosts)
+                                               : NULL;
 }
 
 static void fill_pool(struct server *s, const struct admin_found *f, struct admin_row *row)
@@ -189,7 +191,8 @@ static int size_of(int own, int global)
 
 static int64_t lifetime_s(const struct settings *set, const struct database_config *e)
 {
-    usec_t us = e->server_lifetime_us == OPTION_UNSET_US ? set->server_lifetime_us : e->server_lifetime_us;
+    usec_t us =
+        e->server_lifetime_us == OPTION_UNSET_US ? set->server_lifetime_us : e->server_lifetime_us;
 
     return us == USEC_NEVER ? -1 : (int64_t)(us / USEC_PER_SEC);
 }
@@ -251,7 +254,8 @@ static void each_user(struct server *s, struct admin_walk *w)
     list_for_each(&s->env->users, u, link) {
         see_user(w, u->name);
     }
-    for (const struct user_config *e = config_next_user(cfg, NULL); e != NULL; e = config_next_user(cfg, e)) {
+    for (const struct user_config *e = config_next_user(cfg, NULL); e != NULL;
+         e = config_next_user(cfg, e)) {
         see_user(w, e->name);
     }
     if (cfg->userlist != NULL) {
@@ -283,8 +287,10 @@ static void fill_user(struct server *s, const struct admin_found *f, struct admi
     admin_put_name(row, name);
     put_own_size(row, e != NULL ? e->pool_size : OPTION_UNSET);
     put_own_size(row, e != NULL ? e->reserve_pool_size : OPTION_UNSET);
-    admin_put_text(row, e == NULL || e->pool_mode == POOL_MODE_UNSET ? NULL : pool_mode_name(e->pool_mode));
-    admin_put_int(row, size_of(e != NULL ? e->max_user_connections : OPTION_UNSET, set->max_user_connections));
+    admin_put_text(
+        row, e == NULL || e->pool_mode == POOL_MODE_UNSET ? NULL : pool_mode_name(e->pool_mode));
+    admin_put_int(row, size_of(e != NULL ? e->max_user_connections : OPTION_UNSET,
+                               set->max_user_connections));
     admin_put_uint(row, u != NULL ? u->n_connections : 0);
     admin_put_int(row, size_of(e != NULL ? e->max_user_client_connections : OPTION_UNSET,
                                set->max_user_client_connections));
@@ -298,7 +304,8 @@ static unsigned count_users(const struct server *s)
     const struct pool_user *u;
     bool has_console = cfg->userlist != NULL && userlist_find(cfg->userlist, CONSOLE_NAME) != NULL;
 
-    for (const struct user_config *e = config_next_user(cfg, NULL); e != NULL; e = config_next_user(cfg, e)) {
+    for (const struct user_config *e = config_next_user(cfg, NULL); e != NULL;
+         e = config_next_user(cfg, e)) {
         if (cfg->userlist == NULL || userlist_find(cfg->userlist, e->name) == NULL) {
             has_console = has_console || strcmp(e->name, CONSOLE_NAME) == 0;
             n++;
@@ -320,7 +327,8 @@ static void show_peers(struct server *s, struct admin_rows *rows)
 {
     const struct config *cfg = s->config;
 
-    for (const struct peer_config *p = config_next_peer(cfg, NULL); p != NULL; p = config_next_peer(cfg, p)) {
+    for (const struct peer_config *p = config_next_peer(cfg, NULL); p != NULL;
+         p = config_next_peer(cfg, p)) {
         struct admin_row *row = admin_rows_next(rows);
 
         if (row != NULL) {
@@ -336,7 +344,8 @@ static void show_peer_pools(struct server *s, struct admin_rows *rows)
 {
     const struct config *cfg = s->config;
 
-    for (const struct peer_config *p = config_next_peer(cfg, NULL); p != NULL; p = config_next_peer(cfg, p)) {
+    for (const struct peer_config *p = config_next_peer(cfg, NULL); p != NULL;
+         p = config_next_peer(cfg, p)) {
         struct admin_row *row = admin_rows_next(rows);
 
         if (row != NULL) {
@@ -366,7 +375,8 @@ static unsigned count_peers(const struct config *cfg)
 {
     unsigned n = 0;
 
-    for (const struct peer_config *p = config_next_peer(cfg, NULL); p != NULL; p = config_next_peer(cfg, p)) {
+    for (const struct peer_config *p = config_next_peer(cfg, NULL); p != NULL;
+         p = config_next_peer(cfg, p)) {
         n++;
     }
     return n;
@@ -378,7 +388,8 @@ static void show_lists(struct server *s, struct admin_rows *rows)
     unsigned n_backends = 0;
     unsigned n_peers = count_peers(s->config);
 
-    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL; pool = admin_next_pool(s, pool)) {
+    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
+         pool = admin_next_pool(s, pool)) {
         n_pools++;
         n_backends += pool->n_backends;
     }
@@ -416,8 +427,10 @@ static void show_lists(struct server *s, struct admin_rows *rows)
 
 const struct admin_show_kind admin_show_pools = {
     .name = "POOLS", ADMIN_COLUMNS(pool_columns), .each = each_pool, .fill = fill_pool};
-const struct admin_show_kind admin_show_databases = {
-    .name = "DATABASES", ADMIN_COLUMNS(database_columns), .each = each_database, .fill = fill_database};
+const struct admin_show_kind admin_show_databases = {.name = "DATABASES",
+                                                     ADMIN_COLUMNS(database_columns),
+                                                     .each = each_database,
+                                                     .fill = fill_database};
 const struct admin_show_kind admin_show_users = {
     .name = "USERS", ADMIN_COLUMNS(user_columns), .each = each_user, .fill = fill_user};
 const struct admin_show_kind admin_show_peers = {

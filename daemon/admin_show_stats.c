@@ -13,7 +13,10 @@ static const struct {
     const char *average;
     size_t at;
 } figures[] = {
-#define FIGURE(name, average, field) {"total_" name, "avg_" average, offsetof(struct pool_stats, field)}
+#define FIGURE(name, average, field)                                      \
+    {                                                                     \
+        "total_" name, "avg_" average, offsetof(struct pool_stats, field) \
+    }
     FIGURE("server_assignment_count", "server_assignment_count", server_assignment_count),
     FIGURE("xact_count", "xact_count", xact_count),
     FIGURE("query_count", "query_count", query_count),
@@ -29,25 +32,27 @@ static const struct {
 #undef FIGURE
 };
 
-#define NUMBERS(prefix, received)                                                                                   \
-    {prefix "server_assignment_count", ADMIN_NUMERIC}, {prefix "xact_count", ADMIN_NUMERIC},                        \
-        {prefix "query_count", ADMIN_NUMERIC}, {prefix received, ADMIN_NUMERIC}, {prefix "sent", ADMIN_NUMERIC},    \
-        {prefix "xact_time", ADMIN_NUMERIC}, {prefix "query_time", ADMIN_NUMERIC},                                  \
-        {prefix "wait_time", ADMIN_NUMERIC}, {prefix "client_parse_count", ADMIN_NUMERIC},                          \
-        {prefix "server_parse_count", ADMIN_NUMERIC}, {prefix "bind_count", ADMIN_NUMERIC},                         \
-    {                                                                                                               \
-        prefix "client_login_count", ADMIN_NUMERIC                                                                  \
+#define NUMBERS(prefix, received)                                                            \
+    {prefix "server_assignment_count", ADMIN_NUMERIC}, {prefix "xact_count", ADMIN_NUMERIC}, \
+        {prefix "query_count", ADMIN_NUMERIC}, {prefix received, ADMIN_NUMERIC},             \
+        {prefix "sent", ADMIN_NUMERIC}, {prefix "xact_time", ADMIN_NUMERIC},                 \
+        {prefix "query_time", ADMIN_NUMERIC}, {prefix "wait_time", ADMIN_NUMERIC},           \
+        {prefix "client_parse_count", ADMIN_NUMERIC},                                        \
+        {prefix "server_parse_count", ADMIN_NUMERIC}, {prefix "bind_count", ADMIN_NUMERIC},  \
+    {                                                                                        \
+        prefix "client_login_count", ADMIN_NUMERIC                                           \
     }
 
 /* @tail: prefix of the last four; only the averages have one, and PgBouncer's dashboards expect it just there. */
-#define HALF(tail)                                                                                                  \
-    {"database", ADMIN_TEXT}, {"server_assignment_count", ADMIN_NUMERIC}, {"xact_count", ADMIN_NUMERIC},            \
-        {"query_count", ADMIN_NUMERIC}, {"bytes_received", ADMIN_NUMERIC}, {"bytes_sent", ADMIN_NUMERIC},           \
-        {"xact_time", ADMIN_NUMERIC}, {"query_time", ADMIN_NUMERIC}, {"wait_time", ADMIN_NUMERIC},                  \
-        {tail "client_parse_count", ADMIN_NUMERIC}, {tail "server_parse_count", ADMIN_NUMERIC},                     \
-        {tail "bind_count", ADMIN_NUMERIC},                                                                         \
-    {                                                                                                               \
-        tail "client_login_count", ADMIN_NUMERIC                                                                    \
+#define HALF(tail)                                                                                 \
+    {"database", ADMIN_TEXT}, {"server_assignment_count", ADMIN_NUMERIC},                          \
+        {"xact_count", ADMIN_NUMERIC}, {"query_count", ADMIN_NUMERIC},                             \
+        {"bytes_received", ADMIN_NUMERIC}, {"bytes_sent", ADMIN_NUMERIC},                          \
+        {"xact_time", ADMIN_NUMERIC}, {"query_time", ADMIN_NUMERIC}, {"wait_time", ADMIN_NUMERIC}, \
+        {tail "client_parse_count", ADMIN_NUMERIC}, {tail "server_parse_count", ADMIN_NUMERIC},    \
+        {tail "bind_count", ADMIN_NUMERIC},                                                        \
+    {                                                                                              \
+        tail "client_login_count", ADMIN_NUMERIC                                                   \
     }
 
 static const struct admin_column stats_columns[] = {
@@ -57,7 +62,8 @@ static const struct admin_column stats_columns[] = {
 };
 static const struct admin_column totals_of_stats_columns[] = {HALF("")};
 static const struct admin_column averages_columns[] = {HALF("avg_")};
-static const struct admin_column totals_columns[] = {{"name", ADMIN_TEXT}, {"value", ADMIN_NUMERIC}};
+static const struct admin_column totals_columns[] = {{"name", ADMIN_TEXT},
+                                                     {"value", ADMIN_NUMERIC}};
 
 static void each_database(struct server *s, struct admin_walk *w)
 {
@@ -90,7 +96,8 @@ static void fill_stats(struct server *s, const struct admin_found *f, struct adm
     put_figures(row, &db->average);
 }
 
-static void fill_totals_of_stats(struct server *s, const struct admin_found *f, struct admin_row *row)
+static void fill_totals_of_stats(struct server *s, const struct admin_found *f,
+                                 struct admin_row *row)
 {
     const struct database *db = f->item;
 
@@ -174,9 +181,13 @@ static void show_totals(struct server *s, struct admin_rows *rows)
 
 const struct admin_show_kind admin_show_stats = {
     .name = "STATS", ADMIN_COLUMNS(stats_columns), .each = each_database, .fill = fill_stats};
-const struct admin_show_kind admin_show_stats_totals = {
-    .name = "STATS_TOTALS", ADMIN_COLUMNS(totals_of_stats_columns), .each = each_database, .fill = fill_totals_of_stats};
-const struct admin_show_kind admin_show_stats_averages = {
-    .name = "STATS_AVERAGES", ADMIN_COLUMNS(averages_columns), .each = each_database, .fill = fill_averages};
+const struct admin_show_kind admin_show_stats_totals = {.name = "STATS_TOTALS",
+                                                        ADMIN_COLUMNS(totals_of_stats_columns),
+                                                        .each = each_database,
+                                                        .fill = fill_totals_of_stats};
+const struct admin_show_kind admin_show_stats_averages = {.name = "STATS_AVERAGES",
+                                                          ADMIN_COLUMNS(averages_columns),
+                                                          .each = each_database,
+                                                          .fill = fill_averages};
 const struct admin_show_kind admin_show_totals = {
     .name = "TOTALS", ADMIN_COLUMNS(totals_columns), .rows = show_totals};

@@ -2,7 +2,6 @@
 #include "daemon/admin_suspend.h"
 
 #include "daemon/client.h"
-#include "daemon/listener.h"
 
 #include <stdlib.h>
 
@@ -14,13 +13,14 @@ struct suspension {
 
 static bool is_relayed(const struct client *c)
 {
-    return c != NULL && (c->state == CLIENT_IDLE || c->state == CLIENT_WAITING || c->state == CLIENT_ACTIVE);
+    return c != NULL &&
+           (c->state == CLIENT_IDLE || c->state == CLIENT_WAITING || c->state == CLIENT_ACTIVE);
 }
 
 static bool backend_is_flushed(const struct backend *b)
 {
-    return inflight_is_empty(&b->inflight) && b->out_left == 0 && b->body_left == 0 && b->in.len == 0 &&
-           conn_queued(&b->conn) == 0;
+    return inflight_is_empty(&b->inflight) && b->out_left == 0 && b->body_left == 0 &&
+           b->in.len == 0 && conn_queued(&b->conn) == 0;
 }
 
 /* Between two requests, and nothing is on its way. What waits for a server connection waits whole, in memory. */
@@ -85,7 +85,6 @@ bool admin_suspend(struct server *s)
     }
     p->since_us = clock_now_us();
     s->state = SERVER_SUSPENDED;
-    listeners_suspend(s);
     list_for_each(&s->env->databases, db, link) {
         if (db->pause == DATABASE_RUNS) {
             db->pause = DATABASE_SUSPENDED;

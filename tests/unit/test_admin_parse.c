@@ -55,7 +55,8 @@ static const struct {
 static void print(const struct admin_statement *st, struct buf *out)
 {
     for (unsigned i = 0; i < st->n; i++) {
-        (void)buf_append_fmt(out, st->tokens[i].kind == ADMIN_TOKEN_QUOTED ? "<%s> " : "%s ", st->tokens[i].text);
+        (void)buf_append_fmt(out, st->tokens[i].kind == ADMIN_TOKEN_QUOTED ? "<%s> " : "%s ",
+                             st->tokens[i].text);
     }
     (void)buf_append_str(out, st->is_longer ? "+" : "");
 }
