@@ -216,6 +216,7 @@ def test_a_list_of_addresses_may_have_names_and_repeat_itself(pgpoold):
     daemon = pgpoold(listen_addr=" localhost , 127.0.0.1,127.0.0.2")
     Client.connect("127.0.0.1", daemon.port).close()
     Client.connect("127.0.0.2", daemon.port).close()
+    daemon.wait_log("listening on unix:")
     assert daemon.log.count("listening on 127.0.0.1:") == 1
 
 
@@ -345,7 +346,8 @@ def test_averages_go_to_the_log(pgpoold):
 
 def test_quiet_leaves_stderr_alone(pgpoold):
     daemon = pgpoold(logfile="d.log", args=["-q"])
-    assert daemon.stderr == "" and "process up" in daemon.log
+    daemon.wait_log("process up")
+    assert daemon.stderr == ""
 
 
 # systemd
