@@ -145,7 +145,7 @@ static bool bind_tcp(struct listener *l, const struct settings *set)
         return false;
     }
     tune_tcp(l->fd, set);
-    return bind(l->fd, (const struct sockaddr *)&l->addr, l->addr_len) == 0 && listen(l->fd, set->listen_backlog) == 0;
+    return bind(l->fd, (const struct sockaddr *)&l->addr, l->addr_len) == 0;
 }
 
 static bool is_open_already(const struct list *list, const union address *addr, socklen_t len)
@@ -160,7 +160,7 @@ static bool is_open_already(const struct list *list, const union address *addr, 
     return false;
 }
 
-/* 0: listens; else the errno. */
+/* 0: bound; else the errno. */
 static int open_tcp(struct list *list, const union address *addr, socklen_t len, const struct settings *set)
 {
     struct listener *l;
@@ -343,13 +343,7 @@ static bool bind_unix(struct listener *l, const struct settings *set, struct con
             config_errors_add(errors, NULL, 0, "unix_socket_mode: %s: %s", path, strerror(errno));
             return false;
         }
-        if (!set_group(path, set->unix_socket_group, errors)) {
-            return false;
-        }
-    }
-    if (listen(l->fd, set->listen_backlog) != 0) {
-        config_errors_add(errors, NULL, 0, "cannot listen on %s: %s", l->name, strerror(errno));
-        return false;
+        return set_group(path, set->unix_socket_group, errors);
     }
     return true;
 }
@@ -511,8 +505,26 @@ static void on_accept(struct loop_io *io, unsigned events)
     }
 }
 
-void listeners_start(struct server *s, struct list *list)
+/* Two that start at the same time may both bind; only one may listen. */
+static bool listen_all(const struct list *list, int backlog, struct config_errors *errors)
 {
+    const struct listener *l;
+
+    list_for_each(list, l, link) {
+        if (!l->is_inherited && listen(l->fd, backlog) != 0) {
+            config_errors_add(errors, NULL, 0, "cannot listen on %s: %s", l->name,
+                              errno == EADDRINUSE ? "another program does" : strerror(errno));
+            return false;
+        }
+    }
+    return true;
+}
+
+bool listeners_start(struct server *s, struct list *list, struct config_errors *errors)
+{
+    if (!listen_all(list, s->config->settings.listen_backlog, errors)) {
+        return false;
+    }
     while (!list_is_empty(list)) {
         struct listener *l = list_entry(list_first(list), struct listener, link);
 
@@ -525,6 +537,7 @@ void listeners_start(struct server *s, struct list *list)
         log_info("listening on %s", l->name);
     }
     listeners_tune(s);
+    return true;
 }
 
 void listeners_close_tcp(struct server *s)

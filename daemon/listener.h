@@ -25,7 +25,7 @@ struct listener {
 
 /* -- life: before the loop exists -- */
 
-/* Opens what @set says, into @list; they listen from now on. false: nothing stays open, and @errors says why. */
+/* Binds what @set says, into @list. false: nothing stays open, and @errors says why. */
 MUSTCHECK bool listeners_open(struct list *list, const struct settings *set, struct config_errors *errors);
 /* Takes @n sockets from @first_fd on, that systemd opened. As above. */
 MUSTCHECK bool listeners_adopt(struct list *list, int first_fd, int n, struct config_errors *errors);
@@ -34,8 +34,8 @@ void listeners_close(struct list *list);
 
 /* -- use -- */
 
-/* Moves @list to the server and begins to accept. */
-void listeners_start(struct server *s, struct list *list);
+/* Moves @list to the server, listens and accepts: not before all else of the start has worked. As above. */
+MUSTCHECK bool listeners_start(struct server *s, struct list *list, struct config_errors *errors);
 /* SHUTDOWN that waits: the Unix socket stays for the console. */
 void listeners_close_tcp(struct server *s);
 /* SUSPEND, RESUME: connections wait in the kernel. */

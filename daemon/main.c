@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* The way up and the way down of the process. What may be wrong is found before anything changes: the whole
- * configuration is read and checked, then sockets, pid file and privileges are taken, then the loop starts. Until the
+ * configuration is read and checked, then pid file, sockets and privileges are taken, then the loop starts. Until the
  * log is set up everything is said on stderr, which the operator who started us reads, with -d too. */
 #include "config/options_doc.h"
 #include "daemon/command_line.h"
@@ -80,7 +80,8 @@ static bool check_start(const struct run *r, struct config_errors *errors)
     return config_errors_is_empty(errors);
 }
 
-static bool open_sockets(struct run *r, struct config_errors *errors)
+/* Before the fork: systemd gives them to one process number. */
+static bool adopt_sockets(struct run *r, struct config_errors *errors)
 {
     int first = -1;
     int n = systemd_sockets(&first);
@@ -89,8 +90,7 @@ static bool open_sockets(struct run *r, struct config_errors *errors)
         config_errors_add(errors, NULL, 0, "sockets from systemd: %s", strerror(-n));
         return false;
     }
-    return n > 0 ? listeners_adopt(&r->listeners, first, n, errors)
-                 : listeners_open(&r->listeners, &r->config->settings, errors);
+    return listeners_adopt(&r->listeners, first, n, errors);
 }
 
 static bool take_process(struct run *r, struct config_errors *errors)
@@ -103,8 +103,13 @@ static bool take_process(struct run *r, struct config_errors *errors)
             return false;
         }
     }
-    return (*set->pidfile == '\0' || pidfile_claim(&r->pidfile, set->pidfile, errors)) &&
-           privileges_drop(set->user, &r->pidfile, errors);
+    if (*set->pidfile != '\0' && !pidfile_claim(&r->pidfile, set->pidfile, errors)) {
+        return false;
+    }
+    if (list_is_empty(&r->listeners) && !listeners_open(&r->listeners, set, errors)) {
+        return false;
+    }
+    return privileges_drop(set->user, &r->pidfile, errors);
 }
 
 static bool make_server(struct run *r, struct config_errors *errors)
@@ -164,11 +169,13 @@ static bool start(struct run *r)
 
     if (ok) {
         limit = rlimit_raise();
-        ok = open_sockets(r, &errors) && take_process(r, &errors) && make_server(r, &errors);
+        ok = adopt_sockets(r, &errors) && take_process(r, &errors) && make_server(r, &errors);
     }
     if (ok) {
         greet(r, limit);
-        listeners_start(r->server, &r->listeners);
+        ok = listeners_start(r->server, &r->listeners, &errors);
+    }
+    if (ok) {
         if (r->parent_fd >= 0) {
             daemonize_done(r->parent_fd);
             r->parent_fd = -1;

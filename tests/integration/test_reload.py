@@ -121,7 +121,7 @@ def test_a_login_under_way_in_a_removed_database_is_told(pgpoold, pg):
         client.send(startup({"user": "app", "database": "a"}))
         daemon.wait_log("login attempt: db=a")
         reload(daemon, databases={"b": entry(pg)})
-        assert client.expect("E")[0].text == "database removed"
+        assert client.expect("E").text == "database removed"
         client.expect_closed()
         client.close()
 
