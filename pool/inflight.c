@@ -55,13 +55,27 @@ static bool grow(struct inflight *f)
     return true;
 }
 
+/* Closes the gap from the front: what is removed lies near it. */
 static void remove_at(struct inflight *f, uint32_t i)
 {
     drop(at(f, i));
-    for (; i + 1 < f->n; i++) {
-        *at(f, i) = *at(f, i + 1);
+    for (; i > 0; i--) {
+        *at(f, i) = *at(f, i - 1);
     }
+    f->head = (f->head + 1) & (f->cap - 1);
     f->n--;
+}
+
+unsigned inflight_count_ready(const struct inflight *f)
+{
+    unsigned n = 0;
+
+    for (uint32_t i = 0; i < f->n; i++) {
+        uint8_t kind = at(f, i)->kind;
+
+        n += kind == INFLIGHT_QUERY || kind == INFLIGHT_FUNCTION || kind == INFLIGHT_SYNC;
+    }
+    return n;
 }
 
 bool inflight_describes(const struct inflight *f, const struct prepared *prepared)
@@ -69,17 +83,8 @@ bool inflight_describes(const struct inflight *f, const struct prepared *prepare
     for (uint32_t i = 0; i < f->n; i++) {
         const struct inflight_entry *e = at(f, i);
 
-        if (e->kind == INFLIGHT_DESCRIBE_STATEMENT && e->origin == INFLIGHT_INJECTED && e->prepared == prepared) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool has_copy_end(const struct inflight *f)
-{
-    for (uint32_t i = 0; i < f->n; i++) {
-        if (at(f, i)->kind == INFLIGHT_COPY_END) {
+        if (e->kind == INFLIGHT_DESCRIBE_STATEMENT && e->origin == INFLIGHT_INJECTED &&
+            e->prepared == prepared) {
             return true;
         }
     }
@@ -95,30 +100,54 @@ bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_or
         }
         f->skipping = false;
     }
-    if (UNLIKELY(f->copy_in) && kind == INFLIGHT_SYNC && !has_copy_end(f)) {
+    if (UNLIKELY(f->copy_in) && kind == INFLIGHT_SYNC && f->n_copy_ends == 0) {
+        f->sync_ignored = true;
         return true;
+    }
+    if (kind == INFLIGHT_COPY_END && f->n == 0) {
+        return true; /* the COPY has ended already, with an error */
     }
     if (f->n == f->cap && !grow(f)) {
         return false;
     }
-    *at(f, f->n) = (struct inflight_entry){.kind = (uint8_t)kind,
-                                           .origin = (uint8_t)origin,
-                                           .server_id = server_id,
-                                           .prepared = prepared != NULL ? prepared_ref(prepared) : NULL};
+    *at(f, f->n) =
+        (struct inflight_entry){.kind = (uint8_t)kind,
+                                .origin = (uint8_t)origin,
+                                .server_id = server_id,
+                                .prepared = prepared != NULL ? prepared_ref(prepared) : NULL};
     f->n++;
+    f->n_copy_ends += kind == INFLIGHT_COPY_END;
     return true;
 }
 
-/* The Syncs that the client sent behind the Execute that turned out to be a COPY: the server will ignore them. */
+/* The Syncs that the client sent before it knew that this would be a COPY: the server will ignore them. In one pass, since
+ * there may be thousands. */
 static void forget_ignored_syncs(struct inflight *f)
 {
-    for (uint32_t i = 1; i < f->n && at(f, i)->kind != INFLIGHT_COPY_END;) {
+    uint32_t kept = 1;
+    uint32_t i;
+
+    for (i = 1; i < f->n && at(f, i)->kind != INFLIGHT_COPY_END; i++) {
         if (at(f, i)->kind == INFLIGHT_SYNC) {
-            remove_at(f, i);
+            drop(at(f, i));
+            f->sync_ignored = true;
         } else {
-            i++;
+            *at(f, kept++) = *at(f, i);
         }
     }
+    if (kept < i) {
+        for (; i < f->n; i++) {
+            *at(f, kept++) = *at(f, i);
+        }
+        f->n = kept;
+    }
+}
+
+static void begin_copy(struct inflight *f)
+{
+    f->copy_in = true;
+    f->sync_ignored = false;
+    forget_ignored_syncs(f);
 }
 
 static void end_copy(struct inflight *f)
@@ -127,9 +156,10 @@ static void end_copy(struct inflight *f)
         return;
     }
     f->copy_in = false;
-    for (uint32_t i = 0; i < f->n; i++) {
+    for (uint32_t i = 0; f->n_copy_ends > 0; i++) {
         if (at(f, i)->kind == INFLIGHT_COPY_END) {
             remove_at(f, i); /* the first one belongs to the copy that ends now */
+            f->n_copy_ends--;
             return;
         }
     }
@@ -140,68 +170,67 @@ static bool ends_with_ready(uint8_t kind)
     return kind == INFLIGHT_QUERY || kind == INFLIGHT_FUNCTION || kind == INFLIGHT_SYNC;
 }
 
-/* Which message types end the answer to a request of each kind. */
-static const char *const endings[INFLIGHT_KINDS] = {
-    [INFLIGHT_QUERY] = "Z",
-    [INFLIGHT_FUNCTION] = "Z",
-    [INFLIGHT_SYNC] = "Z",
-    [INFLIGHT_PARSE] = "1",
-    [INFLIGHT_BIND] = "2",
-    [INFLIGHT_DESCRIBE_STATEMENT] = "Tn",
-    [INFLIGHT_DESCRIBE_PORTAL] = "Tn",
-    [INFLIGHT_EXECUTE] = "CIs",
-    [INFLIGHT_CLOSE] = "3",
-    [INFLIGHT_COPY_END] = "",
+#define QUERY BIT(INFLIGHT_QUERY)
+#define EXECUTE BIT(INFLIGHT_EXECUTE)
+
+/* Of which kinds of request a message is part of the answer, and of which it is the end. PG15 protocol, "Message Flow". */
+static const struct {
+    uint16_t part_of;
+    uint16_t ends;
+} answers[256] = {
+    ['1'] = {.ends = BIT(INFLIGHT_PARSE)},
+    ['2'] = {.ends = BIT(INFLIGHT_BIND)},
+    ['3'] = {.ends = BIT(INFLIGHT_CLOSE)},
+    ['C'] = {.part_of = QUERY, .ends = EXECUTE},
+    ['D'] = {.part_of = QUERY | EXECUTE},
+    ['G'] = {.part_of = QUERY | EXECUTE},
+    ['H'] = {.part_of = QUERY | EXECUTE},
+    ['I'] = {.part_of = QUERY, .ends = EXECUTE},
+    ['T'] = {.part_of = QUERY,
+             .ends = BIT(INFLIGHT_DESCRIBE_STATEMENT) | BIT(INFLIGHT_DESCRIBE_PORTAL)},
+    ['V'] = {.part_of = BIT(INFLIGHT_FUNCTION)},
+    ['W'] = {.part_of = QUERY},
+    ['Z'] = {.ends = QUERY | BIT(INFLIGHT_FUNCTION) | BIT(INFLIGHT_SYNC)},
+    ['c'] = {.part_of = QUERY | EXECUTE},
+    ['d'] = {.part_of = QUERY | EXECUTE},
+    ['n'] = {.ends = BIT(INFLIGHT_DESCRIBE_STATEMENT) | BIT(INFLIGHT_DESCRIBE_PORTAL)},
+    ['s'] = {.ends = EXECUTE},
+    ['t'] = {.part_of = BIT(INFLIGHT_DESCRIBE_STATEMENT)},
 };
 
 enum inflight_step inflight_step(struct inflight *f, uint8_t type)
 {
-    const struct inflight_entry *head;
-    enum inflight_step step = INFLIGHT_GOES_ON;
+    unsigned kind;
 
     if (type == 'N' || type == 'A' || type == 'S') {
         return f->n == 0 ? INFLIGHT_NONE : INFLIGHT_GOES_ON; /* these may come at any time */
     }
+    if (type == 'E') {
+        return f->n == 0 ? INFLIGHT_NONE : INFLIGHT_FAILS;
+    }
     if (f->n == 0) {
-        return type == 'E' ? INFLIGHT_NONE : INFLIGHT_ABSURD;
+        return INFLIGHT_ABSURD;
     }
-    head = at(f, 0);
-    switch (type) {
-    case 'D':
-    case 'd':
-    case 'c':
-    case 'H':
-    case 'V':
-    case 't':
-        return INFLIGHT_GOES_ON;
-    case 'E':
-        return INFLIGHT_FAILS;
-    case 'G':
-    case 'W':
-        f->copy_in = true;
-        if (head->kind == INFLIGHT_EXECUTE) {
-            forget_ignored_syncs(f);
-        }
-        return INFLIGHT_GOES_ON;
-    case 'C':
+    kind = BIT(at(f, 0)->kind);
+    if (((answers[type].part_of | answers[type].ends) & kind) == 0) {
+        return INFLIGHT_ABSURD;
+    }
+    if (f->copy_in && type != 'C' && (answers[type].ends & kind) != 0) {
+        return INFLIGHT_ABSURD; /* a COPY ends with its CommandComplete or an error */
+    }
+    if (type == 'G' || type == 'W') {
+        begin_copy(f);
+    } else if (type == 'C') {
         end_copy(f);
-        break;
-    default:
-        break;
     }
-    if (strchr(endings[head->kind], type) != NULL) {
-        step = INFLIGHT_COMPLETES;
-    } else if (head->kind == INFLIGHT_QUERY) {
-        step = type == 'C' || type == 'T' || type == 'I' ? INFLIGHT_GOES_ON : INFLIGHT_ABSURD;
-    } else {
-        step = INFLIGHT_ABSURD;
-    }
-    return step;
+    return (answers[type].ends & kind) != 0 ? INFLIGHT_COMPLETES : INFLIGHT_GOES_ON;
 }
 
 void inflight_pop(struct inflight *f)
 {
+    fatal_unless(f->n > 0);
     do {
+        f->n_copy_ends -= at(f, 0)->kind == INFLIGHT_COPY_END;
         drop(at(f, 0));
         f->head = (f->head + 1) & (f->cap - 1);
         f->n--;
@@ -219,6 +248,7 @@ void inflight_pop(struct inflight *f)
 void inflight_fail(struct inflight *f, inflight_void_fn fn, void *arg)
 {
     fatal_unless(f->n > 0);
+    f->doubtful = f->doubtful || (f->copy_in && f->sync_ignored);
     end_copy(f);
     if (ends_with_ready(at(f, 0)->kind)) {
         return;

@@ -11,7 +11,9 @@
  *     Close                 until CloseComplete                    PortalSuspended
  *
  * After an error in an extended request the server skips everything up to the next Sync, and so does this machine.
- * While a COPY FROM STDIN runs the server ignores Sync (a libpq client has sent one behind its Execute already). */
+ * While a COPY FROM STDIN runs the server ignores Sync (a libpq client has sent one behind its Execute already). Yet a
+ * COPY that fails before it reads anything (into a view, say) leaves that Sync to be answered, and from outside the two
+ * look alike: see inflight_is_doubtful(). */
 #ifndef PGPOOLD_POOL_INFLIGHT_H
 #define PGPOOLD_POOL_INFLIGHT_H
 
@@ -56,13 +58,18 @@ struct inflight_entry {
 };
 
 struct inflight {
-    /* private, but copy_in and n may be read */
+    /* private, but copy_in, unsynced and n may be read */
     struct inflight_entry *entries;
     uint32_t head;
     uint32_t n;
     uint32_t cap;
     bool copy_in;  /* the server reads CopyData */
     bool skipping; /* the server skips up to a Sync that it has not got yet */
+    bool unsynced; /* an extended request was sent and no Sync behind it: the server has a transaction open, whatever its
+                    * last ReadyForQuery said */
+    bool sync_ignored; /* a Sync was taken for one that the running COPY ignores */
+    bool doubtful;
+    uint32_t n_copy_ends;
     struct inflight_entry first[8];
 };
 
@@ -103,8 +110,18 @@ static inline bool inflight_is_skipping(const struct inflight *f)
 /* Is a Describe of ours for @prepared still unanswered? */
 bool inflight_describes(const struct inflight *f, const struct prepared *prepared);
 
+/* A COPY failed that may or may not have read the Syncs sent before its data: there may come one ReadyForQuery more than
+ * is known of here. The connection must not be lent to another client, who would get the answers of a third. Stays. */
+static inline bool inflight_is_doubtful(const struct inflight *f)
+{
+    return f->doubtful;
+}
+
+/* How many ReadyForQuery are to come. */
+unsigned inflight_count_ready(const struct inflight *f);
+
 /* A request was sent. Takes its own reference of @prepared (may be NULL). While skipping anything but a Sync, and while
- * copying in a Sync, is not noted. false: out of memory. */
+ * copying in a Sync, is not noted; nor is a COPY_END that ends nothing. false: out of memory. */
 MUSTCHECK bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_origin origin,
                              struct prepared *prepared, uint32_t server_id);
 
