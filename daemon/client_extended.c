@@ -514,7 +514,7 @@ size_t extended_query(struct relay *r, const uint8_t *m, size_t len, const struc
     size_t start;
 
     if (len < f->total || m[f->total - 1] != '\0' || c->prepared.n == 0 || !inflight_is_empty(&r->b->inflight) ||
-        r->b->tx_status == 'E') {
+        inflight_is_skipping(&r->b->inflight) || r->b->tx_status == 'E') {
         return 0;
     }
     p = skip_word(skip_blanks(p), "deallocate");
@@ -536,10 +536,17 @@ size_t extended_query(struct relay *r, const uint8_t *m, size_t len, const struc
     start = wire_begin(&msg, 'C');
     wire_put_cstr(&msg, "DEALLOCATE");
     wire_end(&msg, start);
-    startup_put_ready(&msg, r->b->tx_status);
+    if (!r->b->inflight.unsynced) {
+        startup_put_ready(&msg, r->b->tx_status);
+        r->answered = true;
+    } else if (relay_note_statement(r, INFLIGHT_SYNC, INFLIGHT_INJECTED, NULL, 0)) {
+        /* A query ends an extended batch that has no Sync yet. The ReadyForQuery follows when the server has done so. */
+        put_header(r, 'S', 0);
+        relay_hold(r, HOLD_READY);
+        c->held_status = r->b->tx_status;
+    }
     client_send_buf(c, &msg);
     c->pool->db->stats.query_count++;
-    r->answered = true;
     return f->total;
 }
 

@@ -52,7 +52,7 @@ static bool attach(struct relay *r)
         if (b->to_close.len > 0) {
             close_forgotten_statements(r);
         }
-        if (r->is_open && b->tx_status == 'I') {
+        if (r->is_open && b->tx_status == 'I' && !b->inflight.unsynced) {
             r->is_open = backend_inject_params(b, &r->out, c->params);
         }
     }

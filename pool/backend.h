@@ -154,7 +154,7 @@ const char *backend_state_name(enum backend_state state); /* as SHOW SERVERS say
 bool backend_is_expired(const struct backend *b);
 static inline bool backend_is_quiet(const struct backend *b)
 {
-    return inflight_is_empty(&b->inflight) && b->tx_status == 'I';
+    return inflight_is_empty(&b->inflight) && b->tx_status == 'I' && !b->inflight.unsynced;
 }
 
 /* "S-0x...: db/user@addr:port text" */

@@ -27,14 +27,6 @@ static bool send_query(struct backend *b, const char *sql)
     return backend_inject_query(b, &v, sql) && backend_flush(b, &v);
 }
 
-static bool ends_with_ready(const struct backend *b)
-{
-    const struct inflight *f = &b->inflight;
-    uint8_t kind = f->entries[(f->head + f->n - 1) & (f->cap - 1)].kind;
-
-    return kind == INFLIGHT_QUERY || kind == INFLIGHT_FUNCTION || kind == INFLIGHT_SYNC;
-}
-
 static void send_sync(struct backend *b)
 {
     static const uint8_t sync[FRAME_HEADER_BYTES] = {'S', 0, 0, 0, 4};
@@ -44,6 +36,23 @@ static void send_sync(struct backend *b)
     outvec_copy(&v, sync, sizeof(sync));
     if (backend_note(b, INFLIGHT_SYNC, INFLIGHT_INJECTED, NULL, 0)) {
         (void)!backend_flush(b, &v); /* false: it is closed */
+    }
+}
+
+/* Ends a batch that the owner has not: by an error, since a mere Sync would commit what a client that was lost before its
+ * own Sync has done. */
+static void abort_batch(struct backend *b)
+{
+    static const char body[] = "\0" STMT_SERVER_NAME_PREFIX "none\0\0\0\0\0\0"; /* portal, statement, three counts */
+    uint8_t header[FRAME_HEADER_BYTES] = {'B'};
+    struct outvec v;
+
+    wire_store_u32(header + 1, num_u32(sizeof(body) + 4));
+    outvec_init(&v, &b->conn, b->pool->env->loop);
+    outvec_copy(&v, header, sizeof(header));
+    outvec_copy(&v, body, sizeof(body));
+    if (backend_note(b, INFLIGHT_BIND, INFLIGHT_INJECTED, NULL, 0) && backend_flush(b, &v)) {
+        send_sync(b);
     }
 }
 
@@ -142,7 +151,7 @@ static void on_clean_timer(struct loop_timer *timer)
 void backend_clean_up(struct backend *b)
 {
     struct pool *pool = b->pool;
-    bool running = !inflight_is_empty(&b->inflight) || inflight_is_skipping(&b->inflight);
+    bool running = !inflight_is_empty(&b->inflight) || b->inflight.unsynced;
 
     backend_set_state(b, BACKEND_CLEANING);
     backend_want_read(b, true);
@@ -169,8 +178,8 @@ void backend_clean_up(struct backend *b)
     }
     if (b->inflight.copy_in) {
         backend_abort_copy(b);
-    } else if (inflight_is_skipping(&b->inflight) || !ends_with_ready(b)) {
-        send_sync(b);
+    } else if (b->inflight.unsynced) {
+        abort_batch(b);
     }
 }
 

@@ -56,8 +56,8 @@ static void check_query(struct backend *b)
 void backend_check_deadlines(struct backend *b)
 {
     struct pool *pool = b->pool;
-    bool in_transaction = b->tx_status != 'I' || !inflight_is_empty(&b->inflight);
     bool idle = inflight_is_empty(&b->inflight);
+    bool in_transaction = !idle || b->tx_status != 'I' || b->inflight.unsynced;
 
     if (b->lease == NULL) {
         return;
@@ -66,7 +66,7 @@ void backend_check_deadlines(struct backend *b)
         expire(b, SQLSTATE_TRANSACTION_TIMEOUT, "transaction timeout");
         return;
     }
-    if (idle && b->tx_status != 'I' && is_over(pool, b->request_us, pool->limits.idle_transaction_timeout_us)) {
+    if (idle && in_transaction && is_over(pool, b->request_us, pool->limits.idle_transaction_timeout_us)) {
         expire(b, SQLSTATE_IDLE_IN_TRANSACTION_TIMEOUT, "idle transaction timeout");
         return;
     }

@@ -389,6 +389,10 @@ static bool complete(struct reader *rd)
     }
     inflight_pop(&b->inflight);
     settle(rd);
+    if (inflight_is_empty(&b->inflight) && b->pool->limits.idle_transaction_timeout_us > 0) {
+        b->request_us = clock_now_us(); /* no Sync yet, and the client may be idle from now on */
+        pool_wake_at(b->pool, b->request_us + b->pool->limits.idle_transaction_timeout_us);
+    }
     if (resumes && b->lease != NULL && b->lease->ops->resumed != NULL) {
         hand_over(rd);
         b->lease->ops->resumed(b->lease);

@@ -66,14 +66,17 @@ static void remove_at(struct inflight *f, uint32_t i)
     f->n--;
 }
 
+static bool ends_with_ready(uint8_t kind)
+{
+    return kind == INFLIGHT_QUERY || kind == INFLIGHT_FUNCTION || kind == INFLIGHT_SYNC;
+}
+
 unsigned inflight_count_ready(const struct inflight *f)
 {
     unsigned n = 0;
 
     for (uint32_t i = 0; i < f->n; i++) {
-        uint8_t kind = at(f, i)->kind;
-
-        n += kind == INFLIGHT_QUERY || kind == INFLIGHT_FUNCTION || kind == INFLIGHT_SYNC;
+        n += ends_with_ready(at(f, i)->kind);
     }
     return n;
 }
@@ -117,6 +120,9 @@ bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_or
                                 .prepared = prepared != NULL ? prepared_ref(prepared) : NULL};
     f->n++;
     f->n_copy_ends += kind == INFLIGHT_COPY_END;
+    if (kind != INFLIGHT_COPY_END) {
+        f->unsynced = !ends_with_ready((uint8_t)kind);
+    }
     return true;
 }
 
@@ -141,6 +147,9 @@ static void forget_ignored_syncs(struct inflight *f)
         }
         f->n = kept;
     }
+    for (i = f->n - 1; i > 0 && at(f, i)->kind == INFLIGHT_COPY_END; i--) {
+    }
+    f->unsynced = !ends_with_ready(at(f, i)->kind);
 }
 
 static void begin_copy(struct inflight *f)
@@ -163,11 +172,6 @@ static void end_copy(struct inflight *f)
             return;
         }
     }
-}
-
-static bool ends_with_ready(uint8_t kind)
-{
-    return kind == INFLIGHT_QUERY || kind == INFLIGHT_FUNCTION || kind == INFLIGHT_SYNC;
 }
 
 #define QUERY BIT(INFLIGHT_QUERY)
