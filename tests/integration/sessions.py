@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: ISC
+"""What several tests do with clients and servers: pools of a known size, who has which server, watching PostgreSQL."""
+
+import contextlib
+import threading
+import time
+
+import psycopg
+
+from waiting import eventually
+
+SLEEPS = "SELECT pg_sleep(1000)"
+
+
+def one_database(pg, **keys):
+    """A [databases] section with test and test2 on @pg; keys of the entries are @keys."""
+    more = "".join(f" {k}={v}" for k, v in keys.items())
+    return {name: f"host={pg.host} port={pg.port}{more}" for name in ("test", "test2")}
+
+
+def backend_pid(client):
+    """Process id of the server connection that a raw client has just now."""
+    return int(client.run("SELECT pg_backend_pid()")[0][0])
+
+
+def alternating(pgpoold, pg, **more):
+    """A daemon in transaction mode whose two servers take turns: each transaction runs on the other one."""
+    options = {"pool_mode": "transaction", "default_pool_size": 2, "min_pool_size": 2, "server_round_robin": 1, **more}
+    daemon = pgpoold(**options)
+    with daemon.connect():
+        eventually(lambda: servers(daemon, "idle") == 2, "both servers are there")
+    return daemon
+
+
+def servers(daemon, *states, **where):
+    """How many server connections SHOW SERVERS has in one of @states (all without)."""
+    return sum(not states or row["state"] in states for row in daemon.show("servers", **where))
+
+
+def clients(daemon, *states, **where):
+    return sum(not states or row["state"] in states for row in daemon.show("clients", database="test", **where))
+
+
+def running(pg, sql):
+    """The backends that run @sql now."""
+    return [row for row in pg.activity() if row["state"] == "active" and row["query"] == sql]
+
+
+def wait_running(pg, sql, n=1):
+    return eventually(lambda: len(found := running(pg, sql)) >= n and found, f"{n} backends run {sql!r}")
+
+
+def wait_waiting(daemon, n=1, **where):
+    """Until @n clients are in the queue."""
+    return eventually(lambda: sum(row["cl_waiting"] for row in daemon.show("pools", **where)) == n,
+                      f"{n} clients wait")
+
+
+class Storm:
+    """Many threads that run work(connection number) until it is stopped; what they raised is in .errors."""
+
+    def __init__(self, n, work):
+        self.errors = []
+        self.rounds = 0
+        self._stop = threading.Event()
+        self._work = work
+        self._threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(n)]
+
+    def _run(self, number):
+        while not self._stop.is_set():
+            try:
+                self._work(number)
+                self.rounds += 1
+            except Exception as problem:  # pylint: disable=broad-except  # for the test to judge
+                self.errors.append(problem)
+                time.sleep(0.01)
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+@contextlib.contextmanager
+def watching(pg, database="test"):
+    """Looks at pg_stat_activity all the time; yields a list whose last element is the most connections ever seen."""
+    most = [0]
+    stop = threading.Event()
+
+    def look():
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = %s"
+        with psycopg.connect(pg.dsn("postgres", "postgres"), autocommit=True) as conn:
+            while not stop.is_set():
+                most.append(max(most[-1], conn.execute(sql, (database,)).fetchone()[0]))
+                stop.wait(0.002)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield most
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def resident_kb(daemon):
+    """Resident memory of the daemon now, VmRSS."""
+    with open(f"/proc/{daemon.pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
