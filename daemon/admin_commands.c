@@ -527,7 +527,13 @@ static unsigned count_backends(const struct server *s, const struct database *on
 
 static bool is_in_use(const struct backend *b)
 {
-    return b->state != BACKEND_IDLE;
+    return b->state != BACKEND_IDLE && !b->is_hub;
+}
+
+/* The hub is nobody's to hand back: whoever keeps it renews it. */
+static bool is_to_be_closed(const struct backend *b)
+{
+    return admin_backend_is_obsolete(b) && !b->is_hub;
 }
 
 static enum admin_verdict look_at_pause(const struct server *s, const struct database *db,
@@ -589,7 +595,7 @@ enum admin_verdict admin_wait_look(const struct admin_wait *wait, struct server 
     case ADMIN_WAIT_PAUSE:
         return look_at_pause(s, db, ret_left, error);
     case ADMIN_WAIT_CLOSE:
-        *ret_left = count_backends(s, db, admin_backend_is_obsolete);
+        *ret_left = count_backends(s, db, is_to_be_closed);
         return *ret_left == 0 ? ADMIN_DONE : ADMIN_WAITS;
     case ADMIN_WAIT_SUSPEND:
         return look_at_suspend(s, ret_left, error);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/admin_count.h"
 
-#include "daemon/util/fatal.h"
-
 struct pool *admin_next_pool(const struct server *s, const struct pool *prev)
 {
     const struct list *databases = &s->env->databases;
@@ -42,26 +40,35 @@ static bool is_used(const struct backend *b)
            clock_now_us() - b->idle_since_us >= pool->limits.server_check_delay_us;
 }
 
+static bool is_opening(const struct backend *b)
+{
+    return b->state == BACKEND_CONNECTING || b->state == BACKEND_LOGIN || b->state == BACKEND_SETUP;
+}
+
 const char *admin_backend_state(const struct backend *b)
 {
-    switch (b->state) {
-    case BACKEND_CONNECTING:
-    case BACKEND_LOGIN:
-    case BACKEND_SETUP:
+    if (is_opening(b)) {
         return "new";
-    case BACKEND_IDLE:
-        return is_used(b) ? "used" : "idle";
-    case BACKEND_CLEANING:
-        return b->is_reset ? "tested" : "active";
-    case BACKEND_CHECK:
-    case BACKEND_ACTIVE:
-    case BACKEND_CANCELED:
-    case BACKEND_CLOSED:
-        return backend_state_name(b->state);
-    case BACKEND_STATES:
-        break;
     }
-    unreachable();
+    if (b->state == BACKEND_IDLE && is_used(b)) {
+        return "used";
+    }
+    if (b->state == BACKEND_CLEANING && b->is_reset) {
+        return "tested";
+    }
+    return backend_state_name(b->state);
+}
+
+/* The hub that listens for clients is no connection for queries: no figure of SHOW POOLS has it. */
+static unsigned count_opening(const struct list *backends)
+{
+    const struct backend *b;
+    unsigned n = 0;
+
+    list_for_each(backends, b, link) {
+        n += b->is_hub ? 0 : 1;
+    }
+    return n;
 }
 
 static void count_clients(const struct pool *pool, struct admin_pool_count *ret)
@@ -94,8 +101,9 @@ void admin_count_pool(const struct pool *pool, struct admin_pool_count *ret)
     *ret = (struct admin_pool_count){.sv_active = pool_count(pool, BACKEND_ACTIVE)};
     count_clients(pool, ret);
     ret->sv_being_canceled = pool_count(pool, BACKEND_CANCELED);
-    ret->sv_login = pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) +
-                    pool_count(pool, BACKEND_SETUP);
+    ret->sv_login = count_opening(&pool->backends[BACKEND_CONNECTING]) +
+                    count_opening(&pool->backends[BACKEND_LOGIN]) +
+                    count_opening(&pool->backends[BACKEND_SETUP]);
     ret->sv_tested = pool_count(pool, BACKEND_CHECK);
     list_for_each(&pool->backends[BACKEND_CLEANING], b, link) {
         if (b->is_reset) {

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 /* Objects looked at in one slice; small kinds come whole in the first. */
-#define ADMIN_SLICE_ROWS 256
+#define ADMIN_SLICE_ROWS 128
 /* A slice ends early when it has grown to this. */
 #define ADMIN_SLICE_BYTES ((size_t)128 * 1024)
 /* No slice can be longer: each value is cut long before. */

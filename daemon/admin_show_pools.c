@@ -52,6 +52,8 @@ static const struct admin_column database_columns[] = {
     {"current_client_connections", ADMIN_INT4},
     {"paused", ADMIN_INT4},
     {"disabled", ADMIN_INT4},
+    {"reserve_pool",
+     ADMIN_INT4}, /* PgBouncer's old name of reserve_pool_size, which Debian's exporter reads */
 };
 
 static const struct admin_column user_columns[] = {
@@ -179,6 +181,7 @@ static void fill_console_database(const struct server *s, struct admin_row *row)
     admin_put_uint(row, s->consoles.n);
     admin_put_int(row, 0);
     admin_put_int(row, 0);
+    admin_put_int(row, 0);
 }
 
 /* The global one where an entry leaves it open; 0 is "no limit". */
@@ -237,6 +240,11 @@ static void fill_database(struct server *s, const struct admin_found *f, struct 
     admin_put_uint(row, db->n_clients);
     admin_put_int(row, db->pause != DATABASE_RUNS ? 1 : 0);
     admin_put_int(row, db->is_disabled ? 1 : 0);
+    if (e != NULL) {
+        admin_put_int(row, size_of(e->reserve_pool_size, set->reserve_pool_size));
+    } else {
+        admin_put_null(row);
+    }
 }
 
 /* --- users: of auth_file, of [users], and who has logged in --- */

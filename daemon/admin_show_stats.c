@@ -59,6 +59,8 @@ static const struct admin_column stats_columns[] = {
     {"database", ADMIN_TEXT},
     NUMBERS("total_", "received"),
     NUMBERS("avg_", "recv"),
+    {"total_requests",
+     ADMIN_NUMERIC}, /* PgBouncer's old name of total_query_count, which Debian's exporter reads */
 };
 static const struct admin_column totals_of_stats_columns[] = {HALF("")};
 static const struct admin_column averages_columns[] = {HALF("avg_")};
@@ -94,6 +96,7 @@ static void fill_stats(struct server *s, const struct admin_found *f, struct adm
     admin_put_name(row, db->name);
     put_figures(row, &db->stats);
     put_figures(row, &db->average);
+    admin_put_uint(row, db->stats.query_count);
 }
 
 static void fill_totals_of_stats(struct server *s, const struct admin_found *f,

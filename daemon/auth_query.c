@@ -165,9 +165,10 @@ static void on_message(struct lease *l, uint8_t type, const uint8_t *body, size_
     }
 }
 
-static enum lease_ready before_ready(struct lease *l, uint8_t status)
+static enum lease_ready before_ready(struct lease *l, uint8_t status, struct outvec *out)
 {
     (void)l;
+    (void)out;
     (void)status;
     return LEASE_READY_FORWARD;
 }

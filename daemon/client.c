@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/client.h"
 
+#include "daemon/client_notify.h"
+
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
 
@@ -229,6 +231,7 @@ static void release_memory(struct client *c)
         free(c->in);
         c->in = NULL;
     }
+    c->notify = client_notify_free(c->notify);
     prepared_set_done(&c->prepared);
     c->probing = prepared_unref(c->probing);
     c->unnamed = stmt_unref(c->unnamed);

@@ -22,6 +22,7 @@
 #include "protocol/startup.h"
 
 struct admin_session;
+struct client_notify;
 struct auth;
 struct client_cancel;
 struct client_login;
@@ -46,6 +47,7 @@ enum client_hold {
     HOLD_LEASE,     /* waits for a server connection */
     HOLD_STATEMENT, /* a statement is being prepared for it */
     HOLD_READY,     /* its ReadyForQuery is held back */
+    HOLD_ORDER,     /* what was sent last has to be answered before anything else is sent */
     HOLD_FULL,      /* too much is in flight, or the server does not read */
 };
 
@@ -63,10 +65,12 @@ struct client {
     struct buf *in;         /* bytes that wait: an incomplete message, or everything while on hold; owned; NULL: none */
     struct prepared_set prepared;
     struct prepared *probing; /* the statement that HOLD_STATEMENT is about; owned reference */
+    struct client_notify *notify; /* LISTEN and NOTIFY; owned; NULL: never used */
     struct stmt *unnamed;   /* its unnamed statement; owned reference; NULL: none, or too long to keep */
     uint32_t body_left;     /* bytes of the message under way that have not come yet */
     uint8_t state;          /* enum client_state */
     uint8_t hold;           /* enum client_hold */
+    uint8_t ready_waits;    /* what the ReadyForQuery that is held back waits for: READY_WAITS_* */
     uint8_t held_status;    /* of the ReadyForQuery that is held back */
     bool body_discarded;    /* the message under way goes nowhere */
     bool skipping;          /* we gave an error: its input is skipped up to the next Sync */
@@ -90,6 +94,11 @@ struct client {
         struct admin_session *admin;  /* CLIENT_CONSOLE; owned */
         struct client_cancel *cancel; /* CLIENT_CANCEL; owned */
     } u;
+};
+
+enum {
+    READY_WAITS_FOR_PARAMETERS = 1,
+    READY_WAITS_FOR_HUB = 2,
 };
 
 /* What is needed until the login is done. */

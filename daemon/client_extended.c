@@ -10,6 +10,7 @@
  * The unnamed one: its text is kept with the client and is parsed again where somebody else's has taken the place.
  *
  * In session mode, and with max_prepared_statements = 0, messages are only counted. PG15 protocol, "Extended Query". */
+#include "daemon/client_notify.h"
 #include "daemon/client_relay.h"
 
 #include "daemon/util/log.h"
@@ -87,6 +88,19 @@ static void put_doom(struct relay *r, enum inflight_kind kind, struct prepared *
     if (relay_note_statement(r, kind, INFLIGHT_DOOMED, p, 0)) {
         put_header(r, 'B', sizeof(body) - 1 + 1);
         outvec_copy(&r->out, body, sizeof(body) - 1 + 1);
+    }
+}
+
+/* notify_mode = refuse: fails on the server, so that a transaction is aborted as it would be. */
+void relay_refuse_listen(struct relay *r, enum inflight_kind kind)
+{
+    static const char listen[] = "LISTEN";
+
+    if (kind == INFLIGHT_PARSE) {
+        put_doom(r, kind, NULL);
+    } else if (relay_note_statement(r, kind, INFLIGHT_DOOMED, NULL, 0)) {
+        put_header(r, 'Q', sizeof(listen));
+        outvec_copy(&r->out, listen, sizeof(listen));
     }
 }
 
@@ -211,6 +225,11 @@ static size_t parse_named(struct relay *r, const uint8_t *m, size_t len, const s
         return r->is_open ? f->total : 0;
     }
     stmt = stmt_intern(c->server->env->stmts, m + body_at, f->total - body_at);
+    if (client_notify_parse(c, stmt) == NOTIFY_REFUSE && !inflight_is_skipping(&r->b->inflight)) {
+        (void)stmt_unref(stmt);
+        relay_refuse_listen(r, INFLIGHT_PARSE);
+        return f->total;
+    }
     p = stmt != NULL ? prepared_new(client_name, stmt) : NULL;
     (void)stmt_unref(stmt); /* @p has its own */
     if (p == NULL || (!inflight_is_skipping(&r->b->inflight) && !prepared_set_add(&c->prepared, p))) {
@@ -257,6 +276,10 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
         }
         if (!inflight_is_skipping(&r->b->inflight)) {
             set_unnamed(r, m + body_at, f->total - body_at);
+            if (client_notify_parse(c, c->unnamed) == NOTIFY_REFUSE) {
+                relay_refuse_listen(r, INFLIGHT_PARSE);
+                return f->total;
+            }
         }
     } else if (c->pool->limits.mode != POOL_SESSION && body_at == FRAME_HEADER_BYTES + 1) {
         set_unnamed(r, NULL, 0);
@@ -335,8 +358,9 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
             break;
         }
     }
+    client_notify_bind(c, rest_at == name_at + 1 ? c->unnamed : p != NULL ? p->stmt : NULL);
     c->pool->db->stats.bind_count++;
-    if (!relay_note(r, INFLIGHT_BIND)) {
+    if (c->state == CLIENT_CLOSED || !relay_note(r, INFLIGHT_BIND)) {
         return 0;
     }
     if (p == NULL) {

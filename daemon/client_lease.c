@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* What a client's pool and server connection tell it: that it is its turn, that its query is over, that a parameter has
  * changed, that the server is gone. */
+#include "daemon/client_notify.h"
 #include "daemon/client_relay.h"
 
 #include "daemon/util/fatal.h"
@@ -84,7 +85,7 @@ void client_give_back(struct client *c)
 
 static void after_ready(struct client *c, uint8_t status)
 {
-    if (c->hold == HOLD_FULL) {
+    if (c->hold == HOLD_FULL || (c->hold == HOLD_ORDER && inflight_is_empty(&c->lease.backend->inflight))) {
         end_hold(c);
     }
     if (c->state != CLIENT_ACTIVE || c->lease.state != LEASE_HELD) {
@@ -161,8 +162,44 @@ static bool go_back_to_startup(struct client *c)
     return injected;
 }
 
-static enum lease_ready on_before_ready(struct lease *l, uint8_t status)
+static void hold_ready(struct client *c, uint8_t why, uint8_t status)
 {
+    c->hold = HOLD_READY;
+    c->ready_waits |= why;
+    c->held_status = status;
+}
+
+/* @why is over; with nothing else to wait for the ReadyForQuery goes. */
+static void release_ready(struct client *c, uint8_t why)
+{
+    struct buf msg = BUF_INIT(32 << 20);
+
+    c->ready_waits &= (uint8_t)~why;
+    if (c->hold != HOLD_READY || c->ready_waits != 0) {
+        return;
+    }
+    c->hold = HOLD_NONE;
+    if (c->held_status == 'I') {
+        client_notify_flush(c, &msg);
+    }
+    startup_put_ready(&msg, c->held_status);
+    client_send_buf(c, &msg);
+    if (c->state != CLIENT_CLOSED) {
+        relay_go_on(c);
+    }
+    if (c->state != CLIENT_CLOSED) {
+        after_ready(c, c->held_status);
+    }
+}
+
+void client_ready_go_on(struct client *c)
+{
+    release_ready(c, READY_WAITS_FOR_HUB);
+}
+
+static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct outvec *out)
+{
+
     struct client *c = of(l);
     bool reapply = c->reapply && status != 'E' && inflight_is_empty(&l->backend->inflight);
 
@@ -172,8 +209,12 @@ static enum lease_ready on_before_ready(struct lease *l, uint8_t status)
         return LEASE_READY_HOLD;
     }
     if (UNLIKELY(reapply) && go_back_to_startup(c)) {
-        c->hold = HOLD_READY;
-        c->held_status = status;
+        hold_ready(c, READY_WAITS_FOR_PARAMETERS, status);
+    }
+    if (UNLIKELY(c->notify != NULL) && c->state != CLIENT_CLOSED &&
+        client_notify_ready(c, status, c->hold == HOLD_READY ? NULL : out) == LEASE_READY_HOLD &&
+        c->state != CLIENT_CLOSED) {
+        hold_ready(c, READY_WAITS_FOR_HUB, status);
     }
     c->changed_from = params_unref(c->changed_from);
     return c->hold == HOLD_READY || c->state == CLIENT_CLOSED ? LEASE_READY_HOLD : LEASE_READY_FORWARD;
@@ -184,21 +225,11 @@ static void on_resumed(struct lease *l)
     struct client *c = of(l);
 
     switch ((enum client_hold)c->hold) {
-    case HOLD_READY: {
-        struct buf msg = BUF_INIT(16);
-
-        if (!inflight_is_empty(&l->backend->inflight)) {
-            return;
-        }
-        c->hold = HOLD_NONE;
-        startup_put_ready(&msg, c->held_status);
-        client_send_buf(c, &msg);
-        if (c->state != CLIENT_CLOSED) {
-            relay_go_on(c);
-            after_ready(c, c->held_status);
+    case HOLD_READY:
+        if (inflight_is_empty(&l->backend->inflight)) {
+            release_ready(c, READY_WAITS_FOR_PARAMETERS);
         }
         return;
-    }
     case HOLD_STATEMENT:
         if (!inflight_describes(&l->backend->inflight, c->probing)) {
             end_hold(c);
@@ -211,6 +242,7 @@ static void on_resumed(struct lease *l)
         return;
     case HOLD_NONE:
     case HOLD_LEASE:
+    case HOLD_ORDER:
         return;
     }
 }
@@ -255,6 +287,21 @@ static void on_session_command(struct lease *l, const char *tag)
     }
 }
 
+static void on_command(struct lease *l, const char *tag)
+{
+    client_notify_command(of(l), tag);
+}
+
+static void on_failed_query(struct lease *l)
+{
+    client_notify_error(of(l));
+}
+
+static void on_notification(struct lease *l, const uint8_t *m, size_t len)
+{
+    client_notify_own(of(l), m, len);
+}
+
 static void on_voided(struct lease *l, const struct inflight_entry *e)
 {
     struct client *c = of(l);
@@ -294,6 +341,9 @@ const struct lease_ops client_lease_ops = {
     .before_ready = on_before_ready,
     .parameter = on_parameter,
     .session_command = on_session_command,
+    .command = on_command,
+    .failed_query = on_failed_query,
+    .notification = on_notification,
     .voided = on_voided,
     .resumed = on_resumed,
 };

@@ -149,6 +149,7 @@ static void welcome(struct client *c)
     s->n_logged_in++;
     c->u.login = client_login_free(c->u.login);
     lease_init(&c->lease, &client_lease_ops);
+    c->lease.owner_pid = c->vpid;
     client_set_state(c, CLIENT_IDLE);
     c->request_us = clock_now_us();
     if (c->pool->limits.client_idle_timeout_us > 0) {
@@ -246,9 +247,10 @@ static void on_ready(struct lease *l, uint8_t status)
     unreachable(); /* nothing is sent in its own name */
 }
 
-static enum lease_ready before_ready(struct lease *l, uint8_t status)
+static enum lease_ready before_ready(struct lease *l, uint8_t status, struct outvec *out)
 {
     (void)l;
+    (void)out;
     (void)status;
     return LEASE_READY_HOLD;
 }

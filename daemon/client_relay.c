@@ -7,6 +7,8 @@
  * protocol are client_extended.c's. */
 #include "daemon/client_relay.h"
 
+#include "daemon/client_notify.h"
+
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
 
@@ -192,6 +194,21 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
     if (taken > 0 || !r->is_open) {
         return taken;
     }
+    if (c->pool->limits.mode != POOL_SESSION) {
+        switch (client_notify_query(c, m, len, f)) {
+        case NOTIFY_GO_ON:
+            break;
+        case NOTIFY_ALONE:
+            relay_hold(r, HOLD_ORDER);
+            break;
+        case NOTIFY_REFUSE:
+            relay_refuse_listen(r, INFLIGHT_QUERY);
+            return f->total;
+        case NOTIFY_MORE:
+        case NOTIFY_CLOSED:
+            return 0;
+        }
+    }
     c->unnamed = stmt_unref(c->unnamed); /* a simple query drops the unnamed statement, there as well */
     r->b->unnamed = stmt_unref(r->b->unnamed);
     r->b->unnamed_of = 0;
@@ -208,8 +225,14 @@ static size_t to_server(struct relay *r, const uint8_t *m, size_t len, const str
     case 'F':
         return relay_note(r, INFLIGHT_FUNCTION) ? pass_on(r, m, len, f) : 0;
     case 'S':
+        if (client_notify_sync(r->c) == NOTIFY_ALONE) {
+            relay_hold(r, HOLD_ORDER);
+        }
         return relay_note(r, INFLIGHT_SYNC) ? pass_on(r, m, len, f) : 0;
     case 'E':
+        if (!inflight_is_skipping(&r->b->inflight) && client_notify_execute(r->c) == NOTIFY_CLOSED) {
+            return 0;
+        }
         return relay_note(r, INFLIGHT_EXECUTE) ? pass_on(r, m, len, f) : 0;
     case 'c':
     case 'f':
@@ -471,6 +494,7 @@ void client_relay_writable(struct client *c)
     if (c->lease.state == LEASE_HELD && conn_queued(&c->conn) <= CONN_LOW_BYTES) {
         backend_want_read(c->lease.backend, true);
     }
+    client_notify_writable(c);
 }
 
 /* --- refused while it waited --- */

@@ -16,7 +16,8 @@ static const char usage[] =
     "  -R, --reboot         take over from the running process\n"
     "  -V, --version        print the version and exit\n"
     "  -h, --help           print this and exit\n"
-    "      --check-config   print every error of the configuration; exit with 1, or with 0 when there is none\n"
+    "      --check-config   print every error of the configuration; exit with 1, or with 0 when "
+    "there is none\n"
     "      --help-config    print all options of the configuration and exit\n";
 
 enum { OPT_CHECK_CONFIG = 256, OPT_HELP_CONFIG };

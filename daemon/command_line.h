@@ -8,18 +8,18 @@
 #include <stdbool.h>
 
 struct server_options {
-    bool is_daemon;     /* -d */
-    bool is_quiet;      /* -q */
-    unsigned verbose;   /* how many -v */
-    const char *user;   /* -u; NULL: not given; lives as long as the process */
+    bool is_daemon;   /* -d */
+    bool is_quiet;    /* -q */
+    unsigned verbose; /* how many -v */
+    const char *user; /* -u; NULL: not given; lives as long as the process */
 };
 
 enum command {
     COMMAND_RUN,
     COMMAND_CHECK_CONFIG,
     COMMAND_HELP_CONFIG,
-    COMMAND_DONE,   /* -V, -h: all is said */
-    COMMAND_WRONG,  /* what is wrong was said on stderr */
+    COMMAND_DONE,  /* -V, -h: all is said */
+    COMMAND_WRONG, /* what is wrong was said on stderr */
 };
 
 struct command_line {

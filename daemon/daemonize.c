@@ -148,7 +148,8 @@ static bool claim(int fd, const char *path, struct config_errors *errors)
     int64_t pid = pid_in(fd);
 
     if (!is_locked || (pid > 0 && is_pooler(pid))) {
-        config_errors_add(errors, NULL, 0, "pidfile: %s: process %lld runs with it already: stop it first", path,
+        config_errors_add(errors, NULL, 0,
+                          "pidfile: %s: process %lld runs with it already: stop it first", path,
                           (long long)pid);
         return false;
     }
@@ -213,7 +214,8 @@ bool privileges_drop(const char *user, const struct pidfile *f, struct config_er
         return true;
     }
     if (pw == NULL || pw->pw_uid == 0) {
-        config_errors_add(errors, NULL, 0, "pgpoold will not run as root: set user, or start it as somebody else");
+        config_errors_add(errors, NULL, 0,
+                          "pgpoold will not run as root: set user, or start it as somebody else");
         return false;
     }
     if (f->fd >= 0 && fchown(f->fd, pw->pw_uid, pw->pw_gid) != 0) {

@@ -32,7 +32,8 @@ void pidfile_done(struct pidfile *f);
 
 /* As root: becomes @user ("": refused), who gets @f and keeps his supplementary groups. As somebody else: @user must be
  * "" or that somebody. */
-MUSTCHECK bool privileges_drop(const char *user, const struct pidfile *f, struct config_errors *errors);
+MUSTCHECK bool privileges_drop(const char *user, const struct pidfile *f,
+                               struct config_errors *errors);
 
 /* Raises the limit of open descriptors to what is allowed; gives the limit now in force. */
 uint64_t rlimit_raise(void);

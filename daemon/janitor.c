@@ -12,8 +12,8 @@
 
 static bool pool_is_empty(const struct pool *pool)
 {
-    return list_is_empty(&pool->clients) && pool->n_backends == 0 && list_is_empty(&pool->waiters) &&
-           list_is_empty(&pool->cancels);
+    return list_is_empty(&pool->clients) && pool->n_backends == 0 &&
+           list_is_empty(&pool->waiters) && list_is_empty(&pool->cancels);
 }
 
 static void forget_pool(struct pool *pool)
@@ -79,10 +79,12 @@ static void look_at_databases(struct server *s)
         look_at_pools(db, set->pool_idle_timeout_us);
         if (!db->is_auto || !database_is_unused(s, db)) {
             db->unused_since_us = now_us;
-        } else if (set->autodb_idle_timeout_us > 0 && now_us - db->unused_since_us >= set->autodb_idle_timeout_us) {
+        } else if (set->autodb_idle_timeout_us > 0 &&
+                   now_us - db->unused_since_us >= set->autodb_idle_timeout_us) {
             char shown[256];
 
-            log_info("cleaning up idle pool of auto-database %s", log_escape(shown, sizeof(shown), db->name));
+            log_info("cleaning up idle pool of auto-database %s",
+                     log_escape(shown, sizeof(shown), db->name));
             forget_database(db);
         }
     }
@@ -140,7 +142,8 @@ bool janitor_make_room(struct server *s)
             continue;
         }
         n++;
-        if (database_is_unused(s, db) && (oldest == NULL || db->unused_since_us < oldest->unused_since_us)) {
+        if (database_is_unused(s, db) &&
+            (oldest == NULL || db->unused_since_us < oldest->unused_since_us)) {
             oldest = db;
         }
     }

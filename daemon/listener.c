@@ -19,7 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ACCEPTS_PER_TURN 64          /* then the others get their turn */
+#define ACCEPTS_PER_TURN 64            /* then the others get their turn */
 #define RETRY_US (200 * USEC_PER_MSEC) /* after a shortage of descriptors */
 
 union address {
@@ -76,7 +76,8 @@ static void name_it(struct listener *l)
     default:
         if (l->addr_len > offsetof(struct sockaddr_un, sun_path) && a->local.sun_path[0] == '\0') {
             (void)snprintf(l->name, sizeof(l->name), "unix:@%.*s",
-                           (int)(l->addr_len - offsetof(struct sockaddr_un, sun_path) - 1), a->local.sun_path + 1);
+                           (int)(l->addr_len - offsetof(struct sockaddr_un, sun_path) - 1),
+                           a->local.sun_path + 1);
         } else {
             (void)snprintf(l->name, sizeof(l->name), "unix:%.107s", a->local.sun_path);
         }
@@ -161,7 +162,8 @@ static bool is_open_already(const struct list *list, const union address *addr, 
 }
 
 /* 0: bound; else the errno. */
-static int open_tcp(struct list *list, const union address *addr, socklen_t len, const struct settings *set)
+static int open_tcp(struct list *list, const union address *addr, socklen_t len,
+                    const struct settings *set)
 {
     struct listener *l;
 
@@ -185,25 +187,32 @@ static int open_tcp(struct list *list, const union address *addr, socklen_t len,
 static void fault_tcp(const char *host, unsigned port, int why, struct config_errors *errors)
 {
     if (why == EADDRINUSE) {
-        config_errors_add(errors, NULL, 0, "cannot listen on %s port %u: another program does: stop it, or change listen_port",
-                          host, port);
+        config_errors_add(
+            errors, NULL, 0,
+            "cannot listen on %s port %u: another program does: stop it, or change listen_port",
+            host, port);
         return;
     }
-    config_errors_add(errors, NULL, 0, "cannot listen on %s port %u: %s", host, port, strerror(why));
+    config_errors_add(errors, NULL, 0, "cannot listen on %s port %u: %s", host, port,
+                      strerror(why));
 }
 
-static void open_everywhere(struct list *list, const struct settings *set, struct config_errors *errors)
+static void open_everywhere(struct list *list, const struct settings *set,
+                            struct config_errors *errors)
 {
-    union address a = {.v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)set->listen_port)}};
+    union address a = {
+        .v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)set->listen_port)}};
     int why = open_tcp(list, &a, sizeof(a.v4), set);
 
     if (why != 0) {
         fault_tcp("0.0.0.0", (unsigned)set->listen_port, why, errors);
         return;
     }
-    a = (union address){.v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)set->listen_port)}};
+    a = (union address){
+        .v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)set->listen_port)}};
     why = open_tcp(list, &a, sizeof(a.v6), set);
-    if (why != 0 && why != EAFNOSUPPORT && why != EADDRNOTAVAIL) { /* those two: a machine without IPv6 */
+    if (why != 0 && why != EAFNOSUPPORT &&
+        why != EADDRNOTAVAIL) { /* those two: a machine without IPv6 */
         fault_tcp("[::]", (unsigned)set->listen_port, why, errors);
     }
 }
@@ -211,17 +220,20 @@ static void open_everywhere(struct list *list, const struct settings *set, struc
 /* The addresses of one item of listen_addr. A name may block: nothing runs yet at this time. */
 static int look_up(const char *host, const char *port, struct addrinfo **ret)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV | AI_NUMERICHOST};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV | AI_NUMERICHOST};
     int result = getaddrinfo(host, port, &hints, ret);
 
-    if (result == EAI_NONAME) { /* not an address but a name, and the loop does not run yet: without AI_NUMERICHOST */
+    if (result ==
+        EAI_NONAME) { /* not an address but a name, and the loop does not run yet: without AI_NUMERICHOST */
         hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
         result = getaddrinfo(host, port, &hints, ret);
     }
     return result;
 }
 
-static void open_host(struct list *list, const char *host, const struct settings *set, struct config_errors *errors)
+static void open_host(struct list *list, const char *host, const struct settings *set,
+                      struct config_errors *errors)
 {
     struct addrinfo *found = NULL;
     unsigned n_open = 0;
@@ -255,7 +267,8 @@ static void open_host(struct list *list, const char *host, const struct settings
     }
 }
 
-static void open_all_tcp(struct list *list, const struct settings *set, struct config_errors *errors)
+static void open_all_tcp(struct list *list, const struct settings *set,
+                         struct config_errors *errors)
 {
     const char *items = set->listen_addr;
     const char *item;
@@ -265,7 +278,8 @@ static void open_all_tcp(struct list *list, const struct settings *set, struct c
         char host[256];
 
         if (len >= sizeof(host)) {
-            config_errors_add(errors, NULL, 0, "listen_addr: a host name of %zu bytes: at most 255", len);
+            config_errors_add(errors, NULL, 0, "listen_addr: a host name of %zu bytes: at most 255",
+                              len);
             continue;
         }
         memcpy(host, item, len);
@@ -327,9 +341,11 @@ static bool bind_unix(struct listener *l, const struct settings *set, struct con
         }
     }
     if (bind(l->fd, &addr->any, l->addr_len) != 0) {
-        config_errors_add(errors, NULL, 0, "cannot listen on %s: %s", l->name,
-                          errno == EADDRINUSE ? "another program does: stop it, or change unix_socket_dir or listen_port"
-                                              : strerror(errno));
+        config_errors_add(
+            errors, NULL, 0, "cannot listen on %s: %s", l->name,
+            errno == EADDRINUSE
+                ? "another program does: stop it, or change unix_socket_dir or listen_port"
+                : strerror(errno));
         return false;
     }
     if (*path != '\0') {
@@ -361,10 +377,11 @@ static void open_unix(struct list *list, const struct settings *set, struct conf
     if (*dir == '\0') {
         return;
     }
-    n = snprintf(path + is_abstract, sizeof(a.local.sun_path) - is_abstract, "%s/.s.PGSQL.%d", dir + is_abstract,
-                 set->listen_port);
+    n = snprintf(path + is_abstract, sizeof(a.local.sun_path) - is_abstract, "%s/.s.PGSQL.%d",
+                 dir + is_abstract, set->listen_port);
     if (n < 0 || (size_t)n >= sizeof(a.local.sun_path) - is_abstract) {
-        config_errors_add(errors, NULL, 0, "unix_socket_dir: %s: too long for a socket's path", dir);
+        config_errors_add(errors, NULL, 0, "unix_socket_dir: %s: too long for a socket's path",
+                          dir);
         return;
     }
     /* An abstract name is all bytes of the address: as many as libpq gives, which counts no NUL behind it. */
@@ -390,7 +407,8 @@ bool listeners_open(struct list *list, const struct settings *set, struct config
     open_all_tcp(list, set, errors);
     open_unix(list, set, errors);
     if (config_errors_count(errors) == n_before && list_is_empty(list)) {
-        config_errors_add(errors, NULL, 0, "nothing to listen on: set listen_addr or unix_socket_dir");
+        config_errors_add(errors, NULL, 0,
+                          "nothing to listen on: set listen_addr or unix_socket_dir");
     }
     if (config_errors_count(errors) != n_before) {
         listeners_close(list);
@@ -408,9 +426,10 @@ static bool adopt_one(struct list *list, int fd, struct config_errors *errors)
     socklen_t listens_len = sizeof(listens);
     int flags = fcntl(fd, F_GETFL);
 
-    if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_len) != 0 || listens == 0 ||
-        getsockname(fd, &a.any, &len) != 0) {
-        config_errors_add(errors, NULL, 0, "descriptor %d from systemd is not a listening stream socket", fd);
+    if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_len) != 0 ||
+        listens == 0 || getsockname(fd, &a.any, &len) != 0) {
+        config_errors_add(errors, NULL, 0,
+                          "descriptor %d from systemd is not a listening stream socket", fd);
         return false;
     }
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
@@ -457,8 +476,9 @@ static void accept_later(struct listener *l, int why)
     loop_io_want(l->server->loop, &l->io, LOOP_NONE); /* else the loop would turn at full speed */
     loop_timer_set(l->server->loop, &l->retry, RETRY_US);
     if (log_rate_ok(&rate, 1)) {
-        log_warning("cannot accept on %s: %s: new clients wait until descriptors or memory are free", l->name,
-                    strerror(why));
+        log_warning(
+            "cannot accept on %s: %s: new clients wait until descriptors or memory are free",
+            l->name, strerror(why));
     }
 }
 
@@ -496,7 +516,8 @@ static void on_accept(struct loop_io *io, unsigned events)
             return;
         }
         if (l->is_unix) {
-            peer.any.sa_family = AF_UNIX; /* a client's socket has no name, and then the kernel may write nothing */
+            peer.any.sa_family =
+                AF_UNIX; /* a client's socket has no name, and then the kernel may write nothing */
         }
         if (client_new(l->server, l, fd, &peer.any) == NULL) {
             accept_later(l, ENOMEM);

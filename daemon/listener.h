@@ -9,26 +9,28 @@
 #include <sys/socket.h>
 
 struct listener {
-    struct list_node link;   /* in the list of its owner: server->listeners */
-    struct server *server;   /* NULL until listeners_start() */
+    struct list_node link; /* in the list of its owner: server->listeners */
+    struct server *server; /* NULL until listeners_start() */
     struct loop_io io;
     struct loop_timer retry; /* accepts again after a shortage of descriptors */
-    int fd;                  /* -1: closed by a shutdown that waits; the object stays for those who came through it */
+    int fd; /* -1: closed by a shutdown that waits; the object stays for those who came through it */
     bool is_unix;
-    bool is_inherited;       /* from systemd: the socket's file is not ours to remove */
+    bool is_inherited; /* from systemd: the socket's file is not ours to remove */
     bool is_suspended;
-    char *path;              /* of the Unix socket's file; NULL: TCP, or abstract; owned */
+    char *path; /* of the Unix socket's file; NULL: TCP, or abstract; owned */
     struct sockaddr_storage addr;
     socklen_t addr_len;
-    char name[160];          /* "127.0.0.1:6432", "[::1]:6432", "unix:/tmp/.s.PGSQL.6432" */
+    char name[160]; /* "127.0.0.1:6432", "[::1]:6432", "unix:/tmp/.s.PGSQL.6432" */
 };
 
 /* -- life: before the loop exists -- */
 
 /* Binds what @set says, into @list. false: nothing stays open, and @errors says why. */
-MUSTCHECK bool listeners_open(struct list *list, const struct settings *set, struct config_errors *errors);
+MUSTCHECK bool listeners_open(struct list *list, const struct settings *set,
+                              struct config_errors *errors);
 /* Takes @n sockets from @first_fd on, that systemd opened. As above. */
-MUSTCHECK bool listeners_adopt(struct list *list, int first_fd, int n, struct config_errors *errors);
+MUSTCHECK bool listeners_adopt(struct list *list, int first_fd, int n,
+                               struct config_errors *errors);
 /* Closes them all and removes the Unix socket's file. */
 void listeners_close(struct list *list);
 

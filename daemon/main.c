@@ -52,8 +52,9 @@ static bool read_config(struct run *r, struct config_errors *errors)
     if (r->config == NULL) {
         return false;
     }
-    if (r->cmd.options.user != NULL && !option_set(option_find(OPTION_GLOBAL, "user"), OPTION_GLOBAL,
-                                                   &r->config->settings, r->cmd.options.user, why)) {
+    if (r->cmd.options.user != NULL &&
+        !option_set(option_find(OPTION_GLOBAL, "user"), OPTION_GLOBAL, &r->config->settings,
+                    r->cmd.options.user, why)) {
         config_errors_add(errors, NULL, 0, "--user: %s", why);
         return false;
     }
@@ -65,17 +66,21 @@ static bool check_start(const struct run *r, struct config_errors *errors)
     const struct settings *set = &r->config->settings;
 
     if (geteuid() == 0 && *set->user == '\0') {
-        config_errors_add(errors, NULL, 0, "pgpoold will not run as root: set user, or start it as somebody else");
+        config_errors_add(errors, NULL, 0,
+                          "pgpoold will not run as root: set user, or start it as somebody else");
         return false;
     }
     if (!r->cmd.options.is_daemon) {
         return true;
     }
     if (*set->pidfile == '\0') {
-        config_errors_add(errors, NULL, 0, "pidfile: a process in the background needs one: set pidfile");
+        config_errors_add(errors, NULL, 0,
+                          "pidfile: a process in the background needs one: set pidfile");
     }
     if (*set->logfile == '\0' && !set->syslog) {
-        config_errors_add(errors, NULL, 0, "logfile: nobody would read the log in the background: set logfile or syslog");
+        config_errors_add(
+            errors, NULL, 0,
+            "logfile: nobody would read the log in the background: set logfile or syslog");
     }
     return config_errors_is_empty(errors);
 }
@@ -143,7 +148,8 @@ static void warn_descriptors(const struct config *c, uint64_t limit)
     uint64_t needed = server_descriptors_needed(c);
 
     if (limit < needed) {
-        log_warning("max_client_conn = %d and the pools may need %" PRIu64 " open files, the limit is %" PRIu64
+        log_warning("max_client_conn = %d and the pools may need %" PRIu64
+                    " open files, the limit is %" PRIu64
                     ": raise it (LimitNOFILE= of systemd, ulimit -n) or lower max_client_conn",
                     c->settings.max_client_conn, needed, limit);
     }
@@ -151,7 +157,8 @@ static void warn_descriptors(const struct config *c, uint64_t limit)
 
 static void greet(const struct run *r, uint64_t limit)
 {
-    log_info("process up: " PGPOOLD_VERSION_TEXT ", max expected fd use: %" PRIu64 ", limit %" PRIu64,
+    log_info("process up: " PGPOOLD_VERSION_TEXT ", max expected fd use: %" PRIu64
+             ", limit %" PRIu64,
              server_descriptors_needed(r->server->config), limit);
     warn_descriptors(r->server->config, limit);
     if (r->cmd.takes_over) {

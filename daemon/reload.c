@@ -18,7 +18,8 @@
 struct planned {
     struct database *db;
     const struct database_config *entry; /* NULL: it goes away */
-    struct database_config *made;        /* the entry, when it was made from "*"; owned until it is committed */
+    struct database_config
+        *made; /* the entry, when it was made from "*"; owned until it is committed */
     struct target *target;
     bool is_new;
 };
@@ -149,7 +150,9 @@ static bool plan_databases(struct plan *p)
 
 static enum tls_sslmode client_tls_mode(enum sslmode mode)
 {
-    return mode == SSLMODE_VERIFY_CA ? TLS_VERIFY_CA : mode == SSLMODE_VERIFY_FULL ? TLS_VERIFY_FULL : TLS_PREFER;
+    return mode == SSLMODE_VERIFY_CA     ? TLS_VERIFY_CA
+           : mode == SSLMODE_VERIFY_FULL ? TLS_VERIFY_FULL
+                                         : TLS_PREFER;
 }
 
 static bool plan_tls(struct plan *p, struct config_errors *errors)
@@ -178,7 +181,8 @@ static bool plan_tls(struct plan *p, struct config_errors *errors)
 
 /* --- what can be taken back --- */
 
-static bool apply_log(const struct server *s, const struct settings *set, struct config_errors *errors)
+static bool apply_log(const struct server *s, const struct settings *set,
+                      struct config_errors *errors)
 {
     const struct server_options *o = &s->options;
     struct log_settings log = {.file = set->logfile,
@@ -195,7 +199,8 @@ static bool apply_log(const struct server *s, const struct settings *set, struct
     return result == 0;
 }
 
-static bool apply_resolver(const struct server *s, const struct settings *set, struct config_errors *errors)
+static bool apply_resolver(const struct server *s, const struct settings *set,
+                           struct config_errors *errors)
 {
     struct resolver_settings r = {.resolv_conf = set->resolv_conf,
                                   .dns_max_ttl_us = set->dns_max_ttl_us,
@@ -220,23 +225,27 @@ static bool apply_ciphers(const struct settings *set, struct config_errors *erro
     return ok;
 }
 
-static bool apply_process(const struct server *s, const struct settings *set, struct config_errors *errors)
+static bool apply_process(const struct server *s, const struct settings *set,
+                          struct config_errors *errors)
 {
-    return apply_ciphers(set, errors) && apply_resolver(s, set, errors) && apply_log(s, set, errors);
+    return apply_ciphers(set, errors) && apply_resolver(s, set, errors) &&
+           apply_log(s, set, errors);
 }
 
 /* --- the part that cannot fail --- */
 
 static void warn_memory(const struct database *db)
 {
-    log_error("database %s: out of memory: part of its configuration is the old one until the next reload", db->name);
+    log_error("database %s: out of memory: part of its configuration is the old one until the next "
+              "reload",
+              db->name);
 }
 
 static void close_clients(struct pool *pool, const char *text)
 {
     while (!list_is_empty(&pool->clients)) {
-        client_close_text(list_entry(list_first(&pool->clients), struct client, link), SQLSTATE_ADMIN_SHUTDOWN, "%s",
-                          text);
+        client_close_text(list_entry(list_first(&pool->clients), struct client, link),
+                          SQLSTATE_ADMIN_SHUTDOWN, "%s", text);
     }
 }
 
@@ -292,10 +301,12 @@ static bool changes_secret(const struct database *db, const struct database_conf
 {
     const struct database_config *before = reload_entry(db);
 
-    return before != NULL && !option_is_equal(option_find(OPTION_DATABASE, "password"), OPTION_DATABASE, before, entry);
+    return before != NULL && !option_is_equal(option_find(OPTION_DATABASE, "password"),
+                                              OPTION_DATABASE, before, entry);
 }
 
-static const char *effective_connect_query(const struct database_config *entry, const struct settings *set)
+static const char *effective_connect_query(const struct database_config *entry,
+                                           const struct settings *set)
 {
     return *entry->connect_query == '\0' ? set->connect_query : entry->connect_query;
 }
@@ -320,7 +331,9 @@ static void update_pools(struct database *db, const struct config *c, bool is_ch
 /* A new database is in the state that all of them were put into. */
 static enum database_pause initial_pause(const struct server *s)
 {
-    return s->is_paused ? DATABASE_PAUSED : s->state == SERVER_SUSPENDED ? DATABASE_SUSPENDED : DATABASE_RUNS;
+    return s->is_paused                   ? DATABASE_PAUSED
+           : s->state == SERVER_SUSPENDED ? DATABASE_SUSPENDED
+                                          : DATABASE_RUNS;
 }
 
 static void commit_database(struct plan *p, struct planned *it)
@@ -351,7 +364,8 @@ static void commit_database(struct plan *p, struct planned *it)
     }
     reload_drop_database(db);
     db->is_auto = it->made != NULL;
-    db->owner = (void *)it->entry; /* read only, through reload_entry(); auto-databases own theirs */
+    db->owner =
+        (void *)it->entry; /* read only, through reload_entry(); auto-databases own theirs */
     it->made = NULL;
     it->is_new = false;
     if (!reload_apply_entry(db, p->config, it->entry)) {
@@ -378,7 +392,8 @@ static void commit_env(struct pool_env *env, const struct settings *set)
     env->settings.log_connections = set->log_connections;
     env->settings.log_disconnections = set->log_disconnections;
     env->settings.stats_period_us = set->stats_period_us;
-    env->settings.rollback_timeout_ms = (unsigned)MIN(set->rollback_timeout_us / USEC_PER_MSEC, (usec_t)INT32_MAX);
+    env->settings.rollback_timeout_ms =
+        (unsigned)MIN(set->rollback_timeout_us / USEC_PER_MSEC, (usec_t)INT32_MAX);
 }
 
 /* The minimum of a pool with a forced user is there before its first client. */
@@ -387,7 +402,8 @@ static void open_forced(struct server *s)
     const struct database_config *entry = NULL;
 
     while ((entry = config_next_database(s->config, entry)) != NULL) {
-        int min = entry->min_pool_size == OPTION_UNSET ? s->config->settings.min_pool_size : entry->min_pool_size;
+        int min = entry->min_pool_size == OPTION_UNSET ? s->config->settings.min_pool_size
+                                                       : entry->min_pool_size;
         struct database *db = *entry->user == '\0' || min == 0 ? NULL : find_living(s, entry->name);
 
         if (db != NULL && reload_get_pool(s, db, entry->user) == NULL) {
@@ -468,8 +484,8 @@ static bool keep_user(const struct server *s, struct config *next)
 {
     char why[CONFIG_WHY_SIZE];
 
-    return s->options.user == NULL ||
-           option_set(option_find(OPTION_GLOBAL, "user"), OPTION_GLOBAL, &next->settings, s->options.user, why);
+    return s->options.user == NULL || option_set(option_find(OPTION_GLOBAL, "user"), OPTION_GLOBAL,
+                                                 &next->settings, s->options.user, why);
 }
 
 bool reload_again(struct server *s, struct config_errors *errors)
@@ -477,8 +493,8 @@ bool reload_again(struct server *s, struct config_errors *errors)
     struct config_errors warnings = CONFIG_ERRORS_INIT;
     struct config *next = config_load(s->config->settings.conffile, errors);
 
-    if (next != NULL &&
-        (!keep_user(s, next) || !settings_keep_fixed(&next->settings, &s->config->settings, &warnings))) {
+    if (next != NULL && (!keep_user(s, next) ||
+                         !settings_keep_fixed(&next->settings, &s->config->settings, &warnings))) {
         config_errors_add(errors, NULL, 0, "out of memory");
         next = config_free(next);
     }
@@ -508,7 +524,8 @@ bool reload_set(struct server *s, const char *name, const char *text, struct con
     }
     ok = buf_ok(&before) && config_set(s->config, name, text, errors);
     if (ok && !apply(s, s->config, errors)) {
-        (void)!config_set(s->config, name, buf_cstr(&before), &ignored); /* it was right a moment ago */
+        (void)!config_set(s->config, name, buf_cstr(&before),
+                          &ignored); /* it was right a moment ago */
         commit_env(s->env, &s->config->settings);
         ok = false;
     }
@@ -553,7 +570,8 @@ struct database *reload_find_database(struct server *s, const char *name)
         db->unused_since_us = clock_now_us();
         return db;
     }
-    if (s->config->autodb == NULL || *name == '\0' || strlen(name) > CONFIG_NAME_MAX || config_name_is_console(name)) {
+    if (s->config->autodb == NULL || *name == '\0' || strlen(name) > CONFIG_NAME_MAX ||
+        config_name_is_console(name)) {
         return NULL;
     }
     return janitor_make_room(s) ? add_auto(s, name) : NULL;
@@ -574,7 +592,8 @@ struct pool_user *reload_find_user(struct server *s, const char *name)
     return u;
 }
 
-static struct pool *get_pool(struct server *s, struct database *db, const char *user, bool is_internal)
+static struct pool *get_pool(struct server *s, struct database *db, const char *user,
+                             bool is_internal)
 {
     struct pool_user *u = reload_find_user(s, user);
     struct pool *pool = u == NULL ? NULL : pool_find(db, u);
@@ -645,7 +664,8 @@ static void sweep_database(struct server *s, struct database *db)
             pool_free(pool, &why);
         }
     }
-    if (db->is_gone && list_is_empty(&db->pools) && db->n_clients == 0 && !reload_is_asked_for(s, db)) {
+    if (db->is_gone && list_is_empty(&db->pools) && db->n_clients == 0 &&
+        !reload_is_asked_for(s, db)) {
         database_free(db);
     }
 }
@@ -660,7 +680,8 @@ static bool has_leftovers(const struct database *db)
         return true;
     }
     list_for_each(&db->pools, pool, link) {
-        if (*entry->user != '\0' && !pool->is_internal && strcmp(entry->user, pool->user->name) != 0) {
+        if (*entry->user != '\0' && !pool->is_internal &&
+            strcmp(entry->user, pool->user->name) != 0) {
             return true;
         }
     }

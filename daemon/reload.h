@@ -17,7 +17,8 @@ MUSTCHECK bool reload_start(struct server *s, struct config_errors *errors);
 /* RELOAD, SIGHUP: reads the file anew. false: nothing has changed; each fault was logged and is in @errors. */
 bool reload_again(struct server *s, struct config_errors *errors);
 /* Console SET. false: nothing has changed, @errors says why. */
-MUSTCHECK bool reload_set(struct server *s, const char *name, const char *text, struct config_errors *errors);
+MUSTCHECK bool reload_set(struct server *s, const char *name, const char *text,
+                          struct config_errors *errors);
 
 /* The database that a client asks for: configured, or made from the entry "*". NULL: there is none, or no memory. */
 struct database *reload_find_database(struct server *s, const char *name);

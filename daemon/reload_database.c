@@ -14,7 +14,8 @@
  * that is not given, Debian's directory if it is there, else /tmp, PostgreSQL's own default. */
 static const char *default_socket_dir(const struct config *c)
 {
-    const struct option_place *place = &c->places[option_index(option_find(OPTION_GLOBAL, "unix_socket_dir"))];
+    const struct option_place *place =
+        &c->places[option_index(option_find(OPTION_GLOBAL, "unix_socket_dir"))];
     static const char debian[] = "/var/run/postgresql";
     struct stat st;
 
@@ -55,11 +56,13 @@ static const char *put_text(struct text_block *b, const char *text)
 
 #define MAX_EXTRA 2U
 
-static bool fill_texts(struct target *t, const struct settings *set, const struct database_config *entry)
+static bool fill_texts(struct target *t, const struct settings *set,
+                       const struct database_config *entry)
 {
     struct backend_connect_params *p = &t->template;
-    const char *texts[] = {set->server_tls_ca_file, set->server_tls_cert_file, set->server_tls_key_file,
-                           entry->application_name, entry->client_encoding,    entry->datestyle,
+    const char *texts[] = {set->server_tls_ca_file,  set->server_tls_cert_file,
+                           set->server_tls_key_file, entry->application_name,
+                           entry->client_encoding,   entry->datestyle,
                            entry->timezone};
     size_t size = MAX_EXTRA * sizeof(struct backend_startup_param);
     struct backend_startup_param *extra;
@@ -80,10 +83,12 @@ static bool fill_texts(struct target *t, const struct settings *set, const struc
     p->application_name = put_text(&b, entry->application_name);
     p->client_encoding = put_text(&b, entry->client_encoding);
     if (*entry->datestyle != '\0') {
-        extra[p->n_extra++] = (struct backend_startup_param){"DateStyle", put_text(&b, entry->datestyle)};
+        extra[p->n_extra++] =
+            (struct backend_startup_param){"DateStyle", put_text(&b, entry->datestyle)};
     }
     if (*entry->timezone != '\0') {
-        extra[p->n_extra++] = (struct backend_startup_param){"TimeZone", put_text(&b, entry->timezone)};
+        extra[p->n_extra++] =
+            (struct backend_startup_param){"TimeZone", put_text(&b, entry->timezone)};
     }
     p->extra = extra;
     return true;
@@ -115,7 +120,8 @@ static void fill_numbers(struct target *t, const struct settings *set)
 
     p->until = BACKEND_CONNECT_LOGIN;
     p->sslmode = tls_mode(set->server_tls_sslmode);
-    if (tls_protocols_parse(set->server_tls_protocols, &protocols)) { /* check.c has refused what is wrong */
+    if (tls_protocols_parse(set->server_tls_protocols,
+                            &protocols)) { /* check.c has refused what is wrong */
         p->tls_min = tls_protocols_min(protocols);
         p->tls_max = tls_protocols_max(protocols);
     }
@@ -127,7 +133,8 @@ static void fill_numbers(struct target *t, const struct settings *set)
     p->tcp_socket_buffer_bytes = (unsigned)set->tcp_socket_buffer_bytes;
 }
 
-static bool fill_startup(struct target *t, struct params_table *table, const struct database_config *entry)
+static bool fill_startup(struct target *t, struct params_table *table,
+                         const struct database_config *entry)
 {
     const struct param all[] = {{"application_name", entry->application_name},
                                 {"client_encoding", entry->client_encoding},
@@ -147,7 +154,8 @@ static bool fill_startup(struct target *t, struct params_table *table, const str
     return n == 0 || t->startup != NULL;
 }
 
-struct target *reload_target(const struct server *s, const struct config *c, const struct database_config *entry)
+struct target *reload_target(const struct server *s, const struct config *c,
+                             const struct database_config *entry)
 {
     struct target *t = target_new();
 
@@ -169,23 +177,28 @@ static bool same_text(const char *a, const char *b)
     return strcmp(a == NULL ? "" : a, b == NULL ? "" : b) == 0;
 }
 
-static bool same_template(const struct backend_connect_params *a, const struct backend_connect_params *b)
+static bool same_template(const struct backend_connect_params *a,
+                          const struct backend_connect_params *b)
 {
-    return a->sslmode == b->sslmode && same_text(a->sslrootcert, b->sslrootcert) && same_text(a->sslcert, b->sslcert) &&
-           same_text(a->sslkey, b->sslkey) && same_text(a->tls_min, b->tls_min) && same_text(a->tls_max, b->tls_max) &&
+    return a->sslmode == b->sslmode && same_text(a->sslrootcert, b->sslrootcert) &&
+           same_text(a->sslcert, b->sslcert) && same_text(a->sslkey, b->sslkey) &&
+           same_text(a->tls_min, b->tls_min) && same_text(a->tls_max, b->tls_max) &&
            a->tcp_keepalive == b->tcp_keepalive && a->tcp_keepidle_s == b->tcp_keepidle_s &&
            a->tcp_keepintvl_s == b->tcp_keepintvl_s && a->tcp_keepcnt == b->tcp_keepcnt &&
-           a->tcp_user_timeout_ms == b->tcp_user_timeout_ms && a->tcp_socket_buffer_bytes == b->tcp_socket_buffer_bytes;
+           a->tcp_user_timeout_ms == b->tcp_user_timeout_ms &&
+           a->tcp_socket_buffer_bytes == b->tcp_socket_buffer_bytes;
 }
 
 bool reload_same_target(const struct target *a, const struct target *b)
 {
-    if (a->n_hosts != b->n_hosts || a->round_robin != b->round_robin || strcmp(a->dbname, b->dbname) != 0 ||
-        a->startup != b->startup || !same_template(&a->template, &b->template)) {
+    if (a->n_hosts != b->n_hosts || a->round_robin != b->round_robin ||
+        strcmp(a->dbname, b->dbname) != 0 || a->startup != b->startup ||
+        !same_template(&a->template, &b->template)) {
         return false; /* equal sets of parameters are one object */
     }
     for (unsigned i = 0; i < a->n_hosts; i++) {
-        if (a->hosts[i].port != b->hosts[i].port || strcmp(a->hosts[i].name, b->hosts[i].name) != 0) {
+        if (a->hosts[i].port != b->hosts[i].port ||
+            strcmp(a->hosts[i].name, b->hosts[i].name) != 0) {
             return false;
         }
     }
@@ -241,23 +254,27 @@ static const struct userlist_entry *listed(const struct userlist *list, const ch
     return list == NULL ? NULL : userlist_find(list, name);
 }
 
-void reload_apply_secret(struct pool_user *user, const struct userlist *before, const struct userlist *now)
+void reload_apply_secret(struct pool_user *user, const struct userlist *before,
+                         const struct userlist *now)
 {
     const struct userlist_entry *e = listed(now, user->name);
 
     if (e == NULL) {
         if (listed(before, user->name) != NULL) {
-            credentials_wipe(&user->credentials); /* taken off the list; what auth_query told otherwise stays */
+            credentials_wipe(
+                &user->credentials); /* taken off the list; what auth_query told otherwise stays */
         }
         return;
     }
     if (!take_secret(&user->credentials, &e->secret, e->kind)) {
-        log_error("user %s: out of memory: its password is not known until the next reload", user->name);
+        log_error("user %s: out of memory: its password is not known until the next reload",
+                  user->name);
     }
 }
 
 /* Of the entry; without one, of the forced user in auth_file. */
-static bool apply_forced(struct database *db, const struct config *c, const struct database_config *entry)
+static bool apply_forced(struct database *db, const struct config *c,
+                         const struct database_config *entry)
 {
     const struct userlist_entry *e;
 
@@ -267,7 +284,8 @@ static bool apply_forced(struct database *db, const struct config *c, const stru
         return true;
     }
     if (secret_is_set(&entry->password)) {
-        return take_secret(&db->forced, &entry->password, secret_kind_of(entry->password.data, entry->password.len));
+        return take_secret(&db->forced, &entry->password,
+                           secret_kind_of(entry->password.data, entry->password.len));
     }
     e = listed(c->userlist, entry->user);
     if (e == NULL) {
@@ -289,12 +307,15 @@ static usec_t first_set_us(usec_t a, usec_t b)
     return a != OPTION_UNSET_US ? a : b;
 }
 
-bool reload_apply_entry(struct database *db, const struct config *c, const struct database_config *entry)
+bool reload_apply_entry(struct database *db, const struct config *c,
+                        const struct database_config *entry)
 {
     const struct settings *set = &c->settings;
 
-    db->max_connections = first_set(entry->max_db_connections, OPTION_UNSET, set->max_db_connections);
-    db->max_clients = first_set(entry->max_db_client_connections, OPTION_UNSET, set->max_db_client_connections);
+    db->max_connections =
+        first_set(entry->max_db_connections, OPTION_UNSET, set->max_db_connections);
+    db->max_clients =
+        first_set(entry->max_db_client_connections, OPTION_UNSET, set->max_db_client_connections);
     return apply_forced(db, c, entry);
 }
 
@@ -303,10 +324,10 @@ void reload_apply_user(struct pool_user *user, const struct config *c)
     const struct user_config *u = config_user(c, user->name);
     const struct settings *set = &c->settings;
 
-    user->max_connections =
-        first_set(u == NULL ? OPTION_UNSET : u->max_user_connections, OPTION_UNSET, set->max_user_connections);
-    user->max_clients = first_set(u == NULL ? OPTION_UNSET : u->max_user_client_connections, OPTION_UNSET,
-                                  set->max_user_client_connections);
+    user->max_connections = first_set(u == NULL ? OPTION_UNSET : u->max_user_connections,
+                                      OPTION_UNSET, set->max_user_connections);
+    user->max_clients = first_set(u == NULL ? OPTION_UNSET : u->max_user_client_connections,
+                                  OPTION_UNSET, set->max_user_client_connections);
 }
 
 static uint8_t abandoned_how(enum abandoned_query how)
@@ -324,7 +345,9 @@ static uint8_t abandoned_how(enum abandoned_query how)
 
 static uint8_t mode_of(enum pool_mode user, enum pool_mode database, enum pool_mode global)
 {
-    enum pool_mode mode = user != POOL_MODE_UNSET ? user : database != POOL_MODE_UNSET ? database : global;
+    enum pool_mode mode = user != POOL_MODE_UNSET       ? user
+                          : database != POOL_MODE_UNSET ? database
+                                                        : global;
 
     switch (mode) {
     case POOL_MODE_SESSION:
@@ -345,6 +368,7 @@ static struct pool_limits global_limits(const struct settings *set)
     return (struct pool_limits){
         .reserve_timeout_us = set->reserve_pool_timeout_us,
         .query_wait_notify_us = set->query_wait_notify_us,
+        .hub_idle_us = set->notify_hub_idle_us,
         .query_timeout_us = set->query_timeout_us,
         .transaction_timeout_us = set->transaction_timeout_us,
         .idle_transaction_timeout_us = set->idle_transaction_timeout_us,
@@ -368,22 +392,27 @@ static void limit_by_user(struct pool_limits *lim, const struct user_config *u)
 {
     lim->query_timeout_us = first_set_us(u->query_timeout_us, lim->query_timeout_us);
     lim->query_wait_timeout_us = first_set_us(u->query_wait_timeout_us, lim->query_wait_timeout_us);
-    lim->transaction_timeout_us = first_set_us(u->transaction_timeout_us, lim->transaction_timeout_us);
-    lim->idle_transaction_timeout_us = first_set_us(u->idle_transaction_timeout_us, lim->idle_transaction_timeout_us);
-    lim->client_idle_timeout_us = first_set_us(u->client_idle_timeout_us, lim->client_idle_timeout_us);
+    lim->transaction_timeout_us =
+        first_set_us(u->transaction_timeout_us, lim->transaction_timeout_us);
+    lim->idle_transaction_timeout_us =
+        first_set_us(u->idle_transaction_timeout_us, lim->idle_transaction_timeout_us);
+    lim->client_idle_timeout_us =
+        first_set_us(u->client_idle_timeout_us, lim->client_idle_timeout_us);
 }
 
 /* Where both an entry of [users] and one of [databases] say something, the user's counts, as in PgBouncer. */
-static struct pool_limits limits_of(const struct pool *pool, const struct config *c, const struct database_config *d)
+static struct pool_limits limits_of(const struct pool *pool, const struct config *c,
+                                    const struct database_config *d)
 {
     const struct user_config *u = config_user(c, pool->user->name);
     const struct settings *set = &c->settings;
     struct pool_limits lim = global_limits(set);
 
-    lim.size = first_set(u == NULL ? OPTION_UNSET : u->pool_size, d->pool_size, set->default_pool_size);
+    lim.size =
+        first_set(u == NULL ? OPTION_UNSET : u->pool_size, d->pool_size, set->default_pool_size);
     lim.min_size = MIN(first_set(d->min_pool_size, OPTION_UNSET, set->min_pool_size), lim.size);
-    lim.reserve_size =
-        first_set(u == NULL ? OPTION_UNSET : u->reserve_pool_size, d->reserve_pool_size, set->reserve_pool_size);
+    lim.reserve_size = first_set(u == NULL ? OPTION_UNSET : u->reserve_pool_size,
+                                 d->reserve_pool_size, set->reserve_pool_size);
     if (lim.reserve_timeout_us == 0) {
         lim.reserve_size = 0; /* "0: the reserve is never used" */
     }

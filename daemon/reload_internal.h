@@ -13,14 +13,17 @@ bool reload_is_asked_for(const struct server *s, const struct database *db);
 /* -- reload_database.c -- */
 
 /* What @entry says about where and how to connect. NULL: out of memory. */
-struct target *reload_target(const struct server *s, const struct config *c, const struct database_config *entry);
+struct target *reload_target(const struct server *s, const struct config *c,
+                             const struct database_config *entry);
 /* Would a connection made with the one do for the other? */
 bool reload_same_target(const struct target *a, const struct target *b);
 /* The entry's credentials of the server, and the limits. false: out of memory; the rest was set. */
-bool reload_apply_entry(struct database *db, const struct config *c, const struct database_config *entry);
+bool reload_apply_entry(struct database *db, const struct config *c,
+                        const struct database_config *entry);
 void reload_apply_user(struct pool_user *user, const struct config *c);
 /* Secrets of auth_file; @before is the list in force until now, or NULL. */
-void reload_apply_secret(struct pool_user *user, const struct userlist *before, const struct userlist *now);
+void reload_apply_secret(struct pool_user *user, const struct userlist *before,
+                         const struct userlist *now);
 /* Limits and queries of one pool. false: out of memory, queries may be the old ones. */
 bool reload_apply_pool(struct pool *pool, const struct config *c);
 

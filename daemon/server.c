@@ -3,6 +3,7 @@
 
 #include "daemon/canon.h"
 #include "daemon/client.h"
+#include "daemon/client_notify.h"
 #include "daemon/listener.h"
 #include "daemon/reload_internal.h"
 #include "daemon/signals.h"
@@ -54,6 +55,10 @@ struct server *server_new(struct loop *loop, struct config *config, const char *
     s->loop = loop;
     s->config = config;
     s->env_ops.changed = env_changed;
+    s->env_ops.check_clients = client_check_idle;
+    s->env_ops.notify = client_notify_deliver;
+    s->env_ops.gap = client_notify_gap;
+    loop_timer_init(&s->login_timer, client_check_logins);
     s->started_us = clock_now_us();
     s->started_wall_us = clock_wall_now_us();
     list_init(&s->listeners);
@@ -382,8 +387,10 @@ struct client *server_client_by_pid(const struct server *s, uint32_t vpid)
 static uint64_t connections_of(const struct settings *set, const struct database_config *d)
 {
     int size = d->pool_size == OPTION_UNSET ? set->default_pool_size : d->pool_size;
-    int reserve = d->reserve_pool_size == OPTION_UNSET ? set->reserve_pool_size : d->reserve_pool_size;
-    int most = d->max_db_connections == OPTION_UNSET ? set->max_db_connections : d->max_db_connections;
+    int reserve =
+        d->reserve_pool_size == OPTION_UNSET ? set->reserve_pool_size : d->reserve_pool_size;
+    int most =
+        d->max_db_connections == OPTION_UNSET ? set->max_db_connections : d->max_db_connections;
     uint64_t n = size >= POOL_SIZE_UNLIMITED ? 0 : (uint64_t)size + (uint64_t)reserve;
 
     return most > 0 && (n == 0 || n > (uint64_t)most) ? (uint64_t)most : n;

@@ -40,7 +40,8 @@ static void end_politely(struct server *s, const char *name, enum server_state h
     case SERVER_RUNS:
     case SERVER_SUSPENDED:
         log_info("got %s, shutting down when all %s", name,
-                 how == SERVER_WAITS_FOR_CLIENTS ? "clients have left" : "server connections are free");
+                 how == SERVER_WAITS_FOR_CLIENTS ? "clients have left"
+                                                 : "server connections are free");
         server_wait_for(s, how);
         return;
     case SERVER_WAITS_FOR_SERVERS:
@@ -98,7 +99,8 @@ static const struct {
     int signo;
     loop_signal_fn fn;
 } table[] = {
-    {SIGHUP, on_hup}, {SIGTERM, on_term}, {SIGINT, on_int}, {SIGQUIT, on_quit}, {SIGUSR1, on_usr1}, {SIGUSR2, on_usr2},
+    {SIGHUP, on_hup},   {SIGTERM, on_term}, {SIGINT, on_int},
+    {SIGQUIT, on_quit}, {SIGUSR1, on_usr1}, {SIGUSR2, on_usr2},
 };
 
 static void set_mask(int how)

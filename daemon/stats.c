@@ -15,11 +15,12 @@ static void add_period(struct database *sum, const struct database *db)
 
 static void write_line(const struct pool_stats *a)
 {
-    log_info("stats: %" PRIu64 " xacts/s, %" PRIu64 " queries/s, %" PRIu64 " client parses/s, %" PRIu64
-             " server parses/s, %" PRIu64 " binds/s, in %" PRIu64 " B/s, out %" PRIu64 " B/s, xact %" PRIu64
-             " us, query %" PRIu64 " us, wait %" PRIu64 " us",
-             a->xact_count, a->query_count, a->client_parse_count, a->server_parse_count, a->bind_count,
-             a->bytes_received, a->bytes_sent, a->xact_time_us, a->query_time_us, a->wait_time_us);
+    log_info(
+        "stats: %" PRIu64 " xacts/s, %" PRIu64 " queries/s, %" PRIu64 " client parses/s, %" PRIu64
+        " server parses/s, %" PRIu64 " binds/s, in %" PRIu64 " B/s, out %" PRIu64
+        " B/s, xact %" PRIu64 " us, query %" PRIu64 " us, wait %" PRIu64 " us",
+        a->xact_count, a->query_count, a->client_parse_count, a->server_parse_count, a->bind_count,
+        a->bytes_received, a->bytes_sent, a->xact_time_us, a->query_time_us, a->wait_time_us);
 }
 
 static void on_period(struct loop_timer *timer)
@@ -37,8 +38,8 @@ static void on_period(struct loop_timer *timer)
     if (s->config->settings.log_stats) {
         write_line(&sum.average);
     }
-    systemd_status("%u clients, %" PRIu64 " xacts/s, %" PRIu64 " queries/s", s->n_logged_in, sum.average.xact_count,
-                   sum.average.query_count);
+    systemd_status("%u clients, %" PRIu64 " xacts/s, %" PRIu64 " queries/s", s->n_logged_in,
+                   sum.average.xact_count, sum.average.query_count);
     s->stats_since_us = clock_now_us();
     loop_timer_set(s->loop, &s->stats_timer, s->config->settings.stats_period_us);
 }

@@ -34,7 +34,8 @@ void systemd_reloading(void)
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now); /* this clock always exists */
     (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
-                     (unsigned long long)now.tv_sec * USEC_PER_SEC + (unsigned long long)now.tv_nsec / 1000);
+                     (unsigned long long)now.tv_sec * USEC_PER_SEC +
+                         (unsigned long long)now.tv_nsec / 1000);
 }
 
 void systemd_stopping(void)

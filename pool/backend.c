@@ -3,6 +3,7 @@
 
 #include "daemon/util/fatal.h"
 #include "pool/cancel.h"
+#include "pool/notify_hub.h"
 #include "pool/pool.h"
 
 #include <stdarg.h>
@@ -17,13 +18,14 @@ static const struct {
     unsigned next;
 } states[BACKEND_STATES] = {
     [BACKEND_CONNECTING] = {"new", TO(LOGIN) | TO(CLOSED)},
-    [BACKEND_LOGIN] = {"login", TO(SETUP) | TO(IDLE) | TO(CLOSED)},
+    [BACKEND_LOGIN] = {"login", TO(SETUP) | TO(IDLE) | TO(HUB) | TO(CLOSED)},
     [BACKEND_SETUP] = {"login", TO(IDLE) | TO(CLOSED)},
     [BACKEND_IDLE] = {"idle", TO(ACTIVE) | TO(CHECK) | TO(CLOSED)},
     [BACKEND_CHECK] = {"tested", TO(IDLE) | TO(CLOSED)},
     [BACKEND_ACTIVE] = {"active", TO(IDLE) | TO(CLEANING) | TO(CANCELED) | TO(CLOSED)},
     [BACKEND_CLEANING] = {"active", TO(IDLE) | TO(CANCELED) | TO(CLOSED)},
     [BACKEND_CANCELED] = {"being_canceled", TO(IDLE) | TO(CLOSED)},
+    [BACKEND_HUB] = {"hub", TO(CLOSED)},
     [BACKEND_CLOSED] = {"closed", 0},
 };
 
@@ -134,7 +136,11 @@ void backend_close(struct backend *b, const char *reason, const struct pg_error 
     b->lease = NULL;
     list_remove(&pool->backends[b->state], &b->link);
     b->state = BACKEND_CLOSED;
-    pool->n_backends--;
+    if (b->is_hub) {
+        notify_hub_lost(pool->hub, b, &why);
+    } else {
+        pool->n_backends--;
+    }
     pool->db->n_connections--;
     pool->user->n_connections--;
     release_memory(b);

@@ -39,6 +39,7 @@ enum backend_state {
     BACKEND_ACTIVE,
     BACKEND_CLEANING,
     BACKEND_CANCELED,
+    BACKEND_HUB, /* listens for the pool's clients: notify_hub.h */
     BACKEND_CLOSED,
     BACKEND_STATES,
 };
@@ -67,6 +68,9 @@ struct backend {
     bool runs_out;         /* cleaning: the owner's last query runs to its end */
     bool cancel_sent;      /* cleaning: the abandoned query was cancelled */
     bool is_hub;           /* the LISTEN hub of the pool: never leased */
+    bool listens;          /* a client's LISTEN has completed on it: UNLISTEN * is due before anybody else has it */
+    bool is_unlistened;    /* cleaning: UNLISTEN * was sent */
+    uint32_t owner_pid;    /* the virtual pid of who has it or had it last; 0: nobody */
     uint64_t id;
     uint64_t generation;   /* of the pool when it was opened */
     struct lease *lease;   /* BACKEND_ACTIVE */
@@ -119,6 +123,8 @@ struct backend {
 
 /* Starts a connection attempt; the pool counts it from now on. NULL: out of memory. */
 struct backend *backend_open(struct pool *pool);
+/* The same for the pool's hub, which does not count in the pool's size. */
+struct backend *backend_open_hub(struct pool *pool);
 
 /* The one door out. @reason goes to the log. The owner of the lease is told with @e (NULL: the connection was lost). */
 void backend_close(struct backend *b, const char *reason, const struct pg_error *e);

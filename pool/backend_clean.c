@@ -82,6 +82,8 @@ static void finish(struct backend *b)
     loop_timer_stop(pool->env->loop, &b->timer);
     b->is_reset = false;
     b->is_rolled_back = false;
+    b->is_unlistened = false;
+    b->listens = false;
     b->needs_reset = false;
     b->runs_out = false;
     b->cancel_sent = false;
@@ -102,6 +104,11 @@ static void go_on(struct backend *b)
         }
         b->is_rolled_back = true;
         (void)send_query(b, "ROLLBACK"); /* false: it is closed */
+        return;
+    }
+    if (b->listens && !b->is_unlistened) {
+        b->is_unlistened = true;
+        (void)send_query(b, "UNLISTEN *"); /* false: it is closed */
         return;
     }
     if (b->needs_reset && !b->is_reset) {
@@ -167,6 +174,7 @@ void backend_clean_up(struct backend *b)
     }
     b->is_rolled_back = false;
     b->is_reset = false;
+    b->is_unlistened = false;
     b->cancel_sent = false;
     b->injected_failed = false;
     if (!running) {

@@ -2,6 +2,7 @@
 /* The way of a server connection from nothing to its first ReadyForQuery: choose a host, resolve it, let libpq connect,
  * take the socket over, log in (backend_login.c), run connect_query. */
 #include "pool/backend.h"
+#include "pool/notify_hub.h"
 #include "pool/pool.h"
 
 #include "daemon/util/fatal.h"
@@ -31,7 +32,7 @@ static usec_t draw_lifetime(const struct pool *pool)
     return lifetime_us - (usec_t)((double)lifetime_us * pool->limits.lifetime_jitter / 100 * random / UINT32_MAX);
 }
 
-struct backend *backend_open(struct pool *pool)
+static struct backend *open_backend(struct pool *pool, bool is_hub)
 {
     struct backend *b = calloc(1, sizeof(*b));
 
@@ -57,7 +58,10 @@ struct backend *backend_open(struct pool *pool)
         b->target->next_host = (b->target->next_host + 1) % b->target->n_hosts;
     }
     list_add_tail(&pool->backends[BACKEND_CONNECTING], &b->link);
-    pool->n_backends++;
+    b->is_hub = is_hub;
+    if (!is_hub) {
+        pool->n_backends++;
+    }
     pool->db->n_connections++;
     pool->user->n_connections++;
     if (pool->limits.server_connect_timeout_us > 0) {
@@ -65,6 +69,16 @@ struct backend *backend_open(struct pool *pool)
     }
     backend_connect_next(b);
     return b->state == BACKEND_CLOSED ? NULL : b;
+}
+
+struct backend *backend_open(struct pool *pool)
+{
+    return open_backend(pool, false);
+}
+
+struct backend *backend_open_hub(struct pool *pool)
+{
+    return open_backend(pool, true);
 }
 
 void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_server)
@@ -78,6 +92,10 @@ void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_
     }
     backend_log(b, LOG_WARNING_LEVEL, "%s: %s", from_server ? "server login failed" : "connect failed",
                 log_escape(text, sizeof(text), why.message));
+    if (b->is_hub) {
+        backend_close(b, "hub: connect failed", &why); /* the hub tries again by itself */
+        return;
+    }
     backend_close(b, from_server ? "login failed" : "connect failed", &why);
     pool_connect_failed(pool, &why, from_server);
 }
@@ -236,6 +254,12 @@ void backend_login_done(struct backend *b)
     struct outvec v;
 
     b->login = backend_login_free(b->login);
+    if (b->is_hub) {
+        loop_timer_stop(b->pool->env->loop, &b->timer);
+        backend_set_state(b, BACKEND_HUB);
+        notify_hub_ready(b->pool->hub);
+        return;
+    }
     if (*b->pool->queries.connect == '\0') {
         become_idle(b);
         return;

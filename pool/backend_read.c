@@ -5,6 +5,7 @@
  *
  * Every function here that may close the connection returns false then: stop, do not touch it. */
 #include "pool/backend.h"
+#include "pool/notify_hub.h"
 #include "pool/pool.h"
 
 #include "daemon/util/fatal.h"
@@ -180,6 +181,11 @@ static void on_tag(struct reader *rd, const uint8_t *m, size_t len)
     struct backend *b = rd->b;
     const char *tag = (const char *)m + FRAME_HEADER_BYTES;
 
+    if (m[len - 1] == '\0' && b->lease != NULL && b->lease->ops->command != NULL &&
+        inflight_head(&b->inflight)->origin == INFLIGHT_OF_CLIENT) {
+        b->listens = b->listens || strcmp(tag, "LISTEN") == 0;
+        b->lease->ops->command(b->lease, tag);
+    }
     if ((tag[0] != 'D' && tag[0] != 'R') || m[len - 1] != '\0') {
         return;
     }
@@ -225,6 +231,9 @@ static bool on_own_ready(struct reader *rd)
     switch (b->state) {
     case BACKEND_SETUP:
         backend_setup_ready(b);
+        break;
+    case BACKEND_HUB:
+        notify_hub_done(b->pool->hub, b->injected_failed);
         break;
     case BACKEND_CHECK:
     case BACKEND_CLEANING:
@@ -282,7 +291,7 @@ static bool on_ready(struct reader *rd, const uint8_t *m, size_t len, enum infli
     if (status != 'I' && b->pool->limits.idle_transaction_timeout_us > 0) {
         pool_wake_at(b->pool, b->request_us + b->pool->limits.idle_transaction_timeout_us);
     }
-    if (l->ops->before_ready(l, status) == LEASE_READY_FORWARD) {
+    if (l->ops->before_ready(l, status, rd->has_sink ? &rd->out : NULL) == LEASE_READY_FORWARD) {
         forward(rd, m, len);
     }
     if (b->lease != l) {
@@ -321,7 +330,10 @@ static void forward_doom(struct reader *rd, const struct inflight_entry *e)
 {
     char text[512];
 
-    if (e->kind == INFLIGHT_PARSE) {
+    if (e->prepared == NULL) {
+        forward_own(rd, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                    "LISTEN is switched off in this pooling mode (notify_mode): use a session pool");
+    } else if (e->kind == INFLIGHT_PARSE) {
         (void)snprintf(text, sizeof(text), "prepared statement \"%s\" already exists", e->prepared->name);
         forward_own(rd, "42P05", text);
     } else {
@@ -363,6 +375,9 @@ static bool on_error(struct reader *rd, const uint8_t *m, size_t len, enum infli
         forward(rd, m, len);
     }
     if (step == INFLIGHT_FAILS) {
+        if (!ours && b->lease != NULL && b->lease->ops->failed_query != NULL) {
+            b->lease->ops->failed_query(b->lease);
+        }
         inflight_fail(&b->inflight, on_void, b);
         settle(rd);
         if (origin == INFLIGHT_INJECTED && !ours && b->lease != NULL && b->lease->ops->resumed != NULL) {
@@ -438,8 +453,14 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
     case 'E':
         return on_error(rd, m, len, step);
     case 'A':
+        if (b->is_hub) {
+            return notify_hub_received(b->pool->hub, m, len) || absurd(b, "malformed NotificationResponse");
+        }
+        /* In the other modes the hub speaks for every server connection: what comes here goes to no client. */
         if (b->pool->limits.mode == POOL_SESSION) {
             forward(rd, m, len);
+        } else if (b->lease != NULL && b->lease->ops->notification != NULL) {
+            b->lease->ops->notification(b->lease, m, len);
         }
         return true;
     case 'C':

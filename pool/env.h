@@ -16,6 +16,7 @@
 
 struct database;
 struct pool;
+struct subscriber;
 struct pool_env;
 
 struct pool_env_ops {
@@ -25,6 +26,11 @@ struct pool_env_ops {
     /* The pool's timer has fired and client_idle_timeout is on: closes clients that are idle too long and calls
      * pool_wake_at() for the next. */
     void (*check_clients)(struct pool *pool);
+    /* A whole NotificationResponse for one subscriber; @msg is borrowed. It must not unsubscribe anybody at once. */
+    void (*notify)(struct subscriber *to, const uint8_t *msg, size_t len);
+    /* Notifications may have been missed: the hub's connection was lost. @again: it listens again; else it does not
+     * yet. May unsubscribe and close @to. */
+    void (*gap)(struct subscriber *to, bool again);
 };
 
 /* Settings of all server connections, set by daemon/reload.c. Strings are borrowed from the configuration in force and

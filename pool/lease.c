@@ -44,7 +44,7 @@ void lease_release(struct lease *l)
     if (b->pool->limits.reset_always || b->pool->limits.mode == POOL_SESSION) {
         b->needs_reset = *b->pool->queries.reset != '\0';
     }
-    if (b->needs_reset) {
+    if (b->needs_reset || b->listens) {
         backend_clean_up(b);
     } else {
         pool_backend_is_free(b->pool, b);

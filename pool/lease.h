@@ -49,12 +49,19 @@ struct lease_ops {
     void (*lost)(struct lease *l, const struct pg_error *e, bool told);
     /* The connection to which what the server says is to be sent, NULL: it is thrown away. */
     struct conn *(*sink)(struct lease *l);
+    /* A ReadyForQuery of the owner's is about to go to it: what it puts into @out (NULL: there is no sink) goes before. */
+    enum lease_ready (*before_ready)(struct lease *l, uint8_t status, struct outvec *out);
     /* All before this was sent on. A ReadyForQuery of the owner's has come; @status as in the message. Called after its
      * delivery unless LEASE_READY_HOLD was said by before_ready(). */
     void (*ready)(struct lease *l, uint8_t status);
-    enum lease_ready (*before_ready)(struct lease *l, uint8_t status);
     /* A tracked parameter was reported by the server. true: the owner is to hear of it. */
     bool (*parameter)(struct lease *l, const char *name, const char *value);
+    /* Any CommandComplete; for those who follow LISTEN. May be NULL. */
+    void (*command)(struct lease *l, const char *tag);
+    /* A NotificationResponse on the held server connection, in a mode in which the hub speaks for it. May be NULL. */
+    void (*notification)(struct lease *l, const uint8_t *m, size_t len);
+    /* An ErrorResponse has gone to the owner. May be NULL. */
+    void (*failed_query)(struct lease *l);
     /* A CommandComplete whose tag changes the session's state: "DISCARD ALL", "DEALLOCATE ALL", "DEALLOCATE", "RESET". */
     void (*session_command)(struct lease *l, const char *tag);
     /* A named statement that was sent (Parse) or given up (Close) is not, because of an error before. */
@@ -72,6 +79,7 @@ struct lease {
     enum lease_state state;
     bool is_login;           /* waits to complete its login: told at once when the server cannot be reached */
     bool is_polite;          /* the owner said goodbye: what it has sent is to run to its end, as on a server */
+    uint32_t owner_pid;      /* the owner's virtual pid, for who asks whose server connection it is; 0: none */
     bool told_waiting;       /* the owner was told that it waits (query_wait_notify) */
     struct backend *backend; /* LEASE_HELD */
     struct pool *pool;       /* LEASE_WAITING, LEASE_HELD */

@@ -25,6 +25,7 @@ struct listen_log_body {
                             * undoes all changes, as going back to an unknown one does */
     struct list committed; /* changes to be taken */
     bool has_failed;       /* an error since the last ReadyForQuery */
+    bool is_aborted;       /* the open transaction can only be rolled back */
 };
 
 static unsigned count(const struct listen_log_body *b)
@@ -65,6 +66,7 @@ static void move_all(struct list *to, struct list *from)
 /* The transaction is over. */
 static void end_transaction(struct listen_log_body *b, bool is_committed)
 {
+    b->is_aborted = false;
     drop_all(&b->marks);
     if (is_committed) {
         move_all(&b->committed, &b->open);
@@ -203,7 +205,8 @@ static void drop_expected(struct listen_log_body *b, uint32_t seq)
 
 /* --- completed statements --- */
 
-/* The kinds that a tag can belong to, as bits. A COMMIT or PREPARE TRANSACTION of a failed transaction says ROLLBACK. */
+/* The kinds that a tag can belong to, as bits. A COMMIT or PREPARE TRANSACTION that did not
+ * work says ROLLBACK. */
 static const struct {
     const char *tag;
     unsigned kinds;
@@ -255,6 +258,7 @@ static void rollback_to(struct listen_log_body *b, const char *name)
     struct entry *mark = find_mark(b, name);
     struct list_node *last;
 
+    b->is_aborted = false;
     drop_marks_behind(b, mark);
     while ((last = list_last(&b->open)) != NULL && (mark == NULL || last != mark->after)) {
         drop(&b->open, list_entry(last, struct entry, link));
@@ -288,6 +292,10 @@ static void complete(struct listen_log_body *b, struct entry *e, unsigned tag_ki
         release(b, e->name);
     } else if (e->kind == SQL_ROLLBACK_TO) {
         rollback_to(b, e->name);
+    } else if (e->kind == SQL_PREPARE_TRANSACTION) {
+        /* The tag is ROLLBACK too when there is no transaction block, and then what went before it is committed. One
+         * that could be prepared has no changes. */
+        end_transaction(b, !b->is_aborted);
     } else if (e->kind != SQL_SAVEPOINT) {
         end_transaction(b, tag_kinds == BIT(SQL_COMMIT));
     }
@@ -341,6 +349,9 @@ int listen_log_complete_slow(struct listen_log *log, const char *tag)
     if (e == NULL || (BIT(e->kind) & kinds) == 0) {
         bool is_harmless = (kinds & CHANGES) == 0 && (b == NULL || list_is_empty(&b->open));
 
+        if (b != NULL) {
+            b->is_aborted = false; /* nothing completes in such a transaction but what ends it or goes back */
+        }
         return is_harmless ? 0 : LISTEN_LOG_E_UNSEEN;
     }
     if (has_unreadable_name(e)) {
@@ -377,6 +388,7 @@ bool listen_log_ready(struct listen_log *log, uint32_t seq, char status)
         end_transaction(b, !b->has_failed);
     }
     b->has_failed = false;
+    b->is_aborted = status == 'E';
     has_changes = !list_is_empty(&b->committed);
     free_if_unused(log);
     return has_changes;

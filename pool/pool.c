@@ -3,6 +3,7 @@
 
 #include "daemon/util/fatal.h"
 #include "pool/cancel.h"
+#include "pool/notify_hub.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,6 +80,7 @@ struct pool *pool_free(struct pool *pool, const struct pg_error *why)
     pool->user->n_pools--;
     pool->welcome = params_unref(pool->welcome);
     pool->defaults = params_unref(pool->defaults);
+    pool->hub = notify_hub_free(pool->hub);
     free(pool->queries.connect);
     free(pool->queries.reset);
     free(pool->queries.check);
@@ -137,6 +139,7 @@ static void grant(struct pool *pool, struct lease *l, struct backend *b)
     l->backend = b;
     b->lease = l;
     b->request_us = now_us;
+    b->owner_pid = l->owner_pid;
     b->was_used = true;
     pool->db->stats.wait_time_us += now_us - l->since_us;
     pool->db->stats.server_assignment_count++;
@@ -264,8 +267,10 @@ static bool open_one(struct pool *pool)
 /* Connections that will be free without our doing: those on their way, and those being cleaned. */
 static unsigned expected(const struct pool *pool)
 {
+    unsigned hub = pool->hub != NULL && notify_hub_is_opening(pool->hub) ? 1 : 0;
+
     return pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) + pool_count(pool, BACKEND_SETUP) +
-           pool_count(pool, BACKEND_CHECK);
+           pool_count(pool, BACKEND_CHECK) - hub;
 }
 
 static void open_missing(struct pool *pool)

@@ -28,6 +28,7 @@ struct pool_limits {
     usec_t server_login_retry_us;
     usec_t server_check_delay_us;
     usec_t rollback_timeout_us;
+    usec_t hub_idle_us;    /* the LISTEN hub is closed when nobody has listened for that long */
     unsigned max_prepared; /* statements kept per server connection; 0: statements pass through unseen */
     bool round_robin;      /* idle connections take turns instead of the last used one first */
     bool reset_always;     /* server_reset_query in every mode */
@@ -60,6 +61,7 @@ struct pool {
     unsigned n_backends;                  /* in all states: what exists on the server, or is about to */
     struct list waiters;                  /* struct lease by its link, longest first */
     struct list cancels;                  /* struct cancel */
+    struct notify_hub *hub;               /* NULL: nobody has listened yet; owned */
     struct list clients;                  /* owned by the daemon: whoever is logged in; the longest idle first */
 
     struct params *defaults;  /* the tracked ones of them: what a fresh server connection has in force */

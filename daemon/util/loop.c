@@ -191,9 +191,14 @@ unsigned loop_io_wanted(const struct loop_io *io)
 
 void loop_io_want(struct loop *loop, struct loop_io *io, unsigned events)
 {
+    unsigned pending;
+
     if (loop_io_wanted(io) == events) {
         return;
     }
+    /* Stopping drops what was found ready in this turn and is still to be told. Epoll would tell it again, but not what
+     * was fed by loop_io_again(). */
+    pending = (unsigned)ev_clear_pending(loop->ev, &io->ev) & events;
     ev_io_stop(loop->ev, &io->ev);
     if ((events & LOOP_READ) == 0) {
         forget_again(loop, io);
@@ -202,6 +207,9 @@ void loop_io_want(struct loop *loop, struct loop_io *io, unsigned events)
         /* Not ev_io_set: the descriptor is the same, so libev needs one epoll_ctl at most. */
         ev_io_modify(&io->ev, (int)events);
         ev_io_start(loop->ev, &io->ev);
+    }
+    if (pending != LOOP_NONE) {
+        ev_feed_event(loop->ev, &io->ev, (int)pending);
     }
 }
 

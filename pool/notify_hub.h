@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: ISC */
+/* One server connection that listens for all clients of a pool, so that ten thousand listening clients cost PostgreSQL
+ * one connection. Owned by the pool; its connection is opened with the first subscription and closed when nobody has
+ * been subscribed for a while. It is never leased and does not count in the pool's size.
+ *
+ * Everything it has to tell the server waits for the next round trip: LISTENs and UNLISTENs of any number of clients, and
+ * barriers. A barrier is a round trip with nothing else in it: when its ReadyForQuery is back, whatever was committed
+ * before it began has been received. Who waits (struct hub_waiter) waits for the next round trip to end.
+ *
+ * Lost connections: the subscribers are told (env->ops->gap), then it connects again with growing pauses. */
+#ifndef PGPOOLD_POOL_NOTIFY_HUB_H
+#define PGPOOLD_POOL_NOTIFY_HUB_H
+
+#include "daemon/util/clock.h"
+#include "daemon/util/list.h"
+#include "pool/channel_set.h"
+#include "protocol/error_msg.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct backend;
+struct notify_hub;
+struct pool;
+
+/* Embedded in who waits; zero it before the first use. */
+struct hub_waiter {
+    struct list_node link;
+    struct list *in; /* NULL: waits for nothing */
+    /* @ok: the round trip is over. Else the hub's connection is lost; the subscribers are told of the gap. */
+    void (*done)(struct hub_waiter *w, bool ok);
+};
+
+/* -- life -- */
+
+/* The pool's hub, made when there is none. NULL: out of memory. */
+MUSTCHECK struct notify_hub *notify_hub_of(struct pool *pool);
+struct notify_hub *notify_hub_free(struct notify_hub *hub);
+
+/* -- use -- */
+
+/* @s listens to @name from now on. *ret_wait: the hub does not yet; wait with notify_hub_wait().
+ * 0, CHANNEL_E_FULL, or -ENOMEM. */
+MUSTCHECK int notify_hub_subscribe(struct notify_hub *hub, struct subscriber *s, const char *name, unsigned max,
+                                   bool *ret_wait);
+void notify_hub_unsubscribe(struct notify_hub *hub, struct subscriber *s, const char *name);
+void notify_hub_unsubscribe_all(struct notify_hub *hub, struct subscriber *s);
+
+/* Waits for a round trip that begins after this call. w->done is set by the caller; it is called from the loop, never
+ * before this function has returned. */
+void notify_hub_wait(struct notify_hub *hub, struct hub_waiter *w);
+/* Nothing will come any more. Harmless when it waits for nothing. */
+void hub_waiter_forget(struct hub_waiter *w);
+
+/* -- for the connection -- */
+void notify_hub_ready(struct notify_hub *hub);
+void notify_hub_done(struct notify_hub *hub, bool failed);
+/* @msg: a whole NotificationResponse. false: malformed. */
+MUSTCHECK bool notify_hub_received(struct notify_hub *hub, const uint8_t *msg, size_t len);
+void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_error *why);
+
+/* -- questions -- */
+
+/* Does anybody listen? Then a client that notifies waits for a barrier. @pool's hub may be NULL. */
+bool notify_hub_is_used(const struct pool *pool);
+bool notify_hub_is_opening(const struct notify_hub *hub);
+
+/* For SHOW LISTENERS and the metrics. */
+const struct channel_set *notify_hub_channels(const struct notify_hub *hub);
+uint32_t notify_hub_pid(const struct notify_hub *hub);   /* 0: not connected */
+usec_t notify_hub_age_us(const struct notify_hub *hub);  /* since its connection is ready; 0: it is not */
+uint64_t notify_hub_round_trips(const struct notify_hub *hub);
+
+#endif
