@@ -65,8 +65,9 @@ enum sql_kind {
     SQL_COMMIT,              /* END as well; not COMMIT PREPARED */
     SQL_ROLLBACK,            /* ABORT as well; not ROLLBACK PREPARED */
     SQL_PREPARE_TRANSACTION, /* no name: it is a string */
-    SQL_SET,                 /* name: of the parameter (timezone, role, ... for SET TIME ZONE, SET ROLE, ...); "" for the
-                              * statements that set no parameter (SET TRANSACTION, SET CONSTRAINTS, ...) */
+    SQL_SET,                 /* name: of the parameter (timezone, role, ... for SET TIME ZONE, SET ROLE, ...); "" when
+                              * it sets none of the session (SET TRANSACTION, SET SESSION CHARACTERISTICS) or one whose
+                              * name is too long. Not SET CONSTRAINTS, which has a tag of its own */
     SQL_RESET,               /* name: as for SET; is_all: RESET ALL */
     SQL_DISCARD,             /* name: "plans", "sequences", "temp" or "temporary"; is_all: DISCARD ALL, name "" */
     SQL_PREPARE,

@@ -404,7 +404,6 @@ static const struct {
     {"names", NULL, "client_encoding"},
     {"schema", NULL, "search_path"},
     {"role", NULL, "role"},
-    {"constraints", NULL, ""},
 };
 
 /* Is this the name of a parameter, whatever word it is? */
@@ -444,10 +443,10 @@ static bool read_set(struct cursor *c, struct sql_statement *st)
             *c = ahead;
         }
     }
-    if (!is_assigned(c) && read_set_words(c, st)) {
-        return true;
+    if (is_assigned(c)) {
+        return take_parameter(c, st);
     }
-    return take_parameter(c, st);
+    return !is_word(c, "constraints") && (read_set_words(c, st) || take_parameter(c, st));
 }
 
 static bool read_reset(struct cursor *c, struct sql_statement *st)
