@@ -30,7 +30,8 @@ static inline enum frame_verdict frame_peek(const struct msg_info *table, const 
         return FRAME_PARTIAL;
     }
     length = wire_load_u32(p + 1);
-    if (length < table[p[0]].least || length > table[p[0]].most) {
+    /* The first comparison is for types that do not exist: their bounds are 0 and 0. */
+    if (length < FRAME_HEADER_BYTES - 1 || length < table[p[0]].least || length > table[p[0]].most) {
         return FRAME_BAD;
     }
     ret->type = p[0];
