@@ -308,4 +308,7 @@ void conn_move(struct conn *to, struct conn *from, struct loop *loop, loop_io_fn
     loop_io_init(&from->io, -1, NULL);
     loop_io_init(&to->io, fd, fn);
     update_watcher(to, loop);
+    if (to->reading && conn_has_pending(to)) {
+        loop_io_again(loop, &to->io); /* stopping forgot that */
+    }
 }
