@@ -9,7 +9,7 @@
 /* A message that is looked into as a whole is gathered, up to this many bytes. */
 #define MSG_GATHER_MAX_BYTES ((uint32_t)16 << 20)
 /* PostgreSQL refuses anything longer (PQ_LARGE_MESSAGE_LIMIT is MaxAllocSize - 1). */
-#define MSG_LARGE_MAX_BYTES ((uint32_t)0x3fffffff)
+#define MSG_LARGE_MAX_BYTES ((uint32_t)0x3ffffffe)
 /* Streamed types are bounded by the length field alone. */
 #define MSG_STREAM_MAX_BYTES ((uint32_t)0x7fffffff)
 

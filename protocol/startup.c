@@ -118,8 +118,8 @@ static bool next_word(const char **at, char *word)
         return false;
     }
     while (*p != '\0' && !is_blank(*p)) {
-        if (*p == '\\' && p[1] != '\0') {
-            p++;
+        if (*p == '\\' && *++p == '\0') {
+            break; /* it escapes nothing, and is dropped */
         }
         *out++ = *p++;
     }

@@ -6,8 +6,8 @@
 
 #include "daemon/util/buf.h"
 
-/* PostgreSQL's own limit (MAX_STARTUP_PACKET_LENGTH). */
-#define STARTUP_MAX_BYTES 10000
+/* PostgreSQL's own limit: MAX_STARTUP_PACKET_LENGTH does not count the length itself. */
+#define STARTUP_MAX_BYTES 10004
 #define STARTUP_HEADER_BYTES 8
 /* Parameters in one StartupMessage, those inside "options" included. */
 #define STARTUP_MAX_PARAMS 64
