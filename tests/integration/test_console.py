@@ -5,14 +5,16 @@ import asyncio
 import contextlib
 import os
 import subprocess
+import urllib.request
 
 import asyncpg
 import psycopg
 import psycopg2
 import pytest
 
+from account import Port
 from cluster import find_bindir
-from wire import (Client, Closed, ServerError, bind, cancel_request, close, describe, execute, msg, parse, query, raw,
+from wire import (Client, Closed, ServerError, bind, cancel_request, close, copy_data, copy_done, describe, execute, msg, parse, query, raw,
                   startup, sync)
 
 TEXT, INT4, NUMERIC = 25, 23, 1700
@@ -35,11 +37,11 @@ COLUMNS = {
              "pool_mode load_balance_hosts size:i freesize:i",
     "DATABASES": "name host port:i database force_user pool_size:i min_pool_size:i reserve_pool_size:i "
                  "server_lifetime:i pool_mode load_balance_hosts max_connections:i current_connections:i "
-                 "max_client_connections:i current_client_connections:i paused:i disabled:i",
+                 "max_client_connections:i current_client_connections:i paused:i disabled:i reserve_pool:i",
     "USERS": "name pool_size reserve_pool_size pool_mode max_user_connections:i current_connections:i "
              "max_user_client_connections:i current_client_connections:i",
     "STATS": "database " + " ".join(f"total_{f}:n" for f in FIGURES.split()) + " " +
-             " ".join(f"avg_{'recv' if f == 'received' else f}:n" for f in FIGURES.split()),
+             " ".join(f"avg_{'recv' if f == 'received' else f}:n" for f in FIGURES.split()) + " total_requests:n",
     "STATS_TOTALS": HALF.replace(" ", ":n ").replace("database:n", "database") + ":n " +
                     " ".join(f"{f}:n" for f in LAST_FOUR.split()),
     "STATS_AVERAGES": HALF.replace(" ", ":n ").replace("database:n", "database") + ":n " +
@@ -259,12 +261,12 @@ def test_databases_shows_the_entry_and_what_is_in_force(pgpoold, pg, wire):
         "name": "shop", "host": f"{pg.host},localhost", "port": pg.port, "database": "test", "force_user": "app",
         "pool_size": 3, "min_pool_size": 1, "reserve_pool_size": 2, "server_lifetime": 77, "pool_mode": "transaction",
         "load_balance_hosts": "disable", "max_connections": 9, "current_connections": 1, "max_client_connections": 8,
-        "current_client_connections": 1, "paused": 0, "disabled": 0}]
+        "current_client_connections": 1, "paused": 0, "disabled": 0, "reserve_pool": 2}]
     assert daemon.show("databases", name="plain") == [{
         "name": "plain", "host": pg.host, "port": pg.port, "database": "plain", "force_user": None, "pool_size": 11,
         "min_pool_size": 0, "reserve_pool_size": 0, "server_lifetime": 3600, "pool_mode": None,
         "load_balance_hosts": None, "max_connections": 0, "current_connections": 0, "max_client_connections": 0,
-        "current_client_connections": 0, "paused": 0, "disabled": 0}]
+        "current_client_connections": 0, "paused": 0, "disabled": 0, "reserve_pool": 0}]
     assert daemon.show("databases", name="pgbouncer")[0]["force_user"] == "pgbouncer"
     assert daemon.show("pools", database="shop")[0]["load_balance_hosts"] == "disable"
 
@@ -492,6 +494,43 @@ def test_session_mode_pause_waits_for_the_client_to_leave(pgpoold, wire, console
     session.goodbye()
     assert client.result().tags == ["PAUSE"]
     daemon.admin("RESUME")
+
+
+def test_pause_waits_for_a_copy(daemon, wire, console):
+    copier, client = wire(daemon), console(daemon)
+    copier.run("DROP TABLE IF EXISTS paused_copy; CREATE TABLE paused_copy (a int)")
+    copier.send(query("COPY paused_copy FROM STDIN"))
+    copier.expect("G")
+    client.send(query("PAUSE"))
+    client.expect_silence(0.1)
+    copier.send(copy_data("1\n"))
+    client.expect_silence(0.1)
+    copier.send(copy_done())
+    assert copier.result().tags == ["COPY 1"]
+    assert client.result().tags == ["PAUSE"]
+    client.run("RESUME")
+    assert copier.run("SELECT a FROM paused_copy") == [("1",)]
+
+
+def test_pause_is_done_when_the_last_query_was_cancelled(daemon, wire, console, eventually):
+    busy, client = wire(daemon), console(daemon)
+    busy.send(query("SELECT pg_sleep(60)"))
+    eventually(lambda: daemon.show("servers", state="active"))
+    client.send(query("PAUSE"))
+    client.expect_silence(0.1)
+    wire(daemon, login=False).send(cancel_request(busy.pid, busy.secret))
+    assert busy.result().errors[0].code == "57014"
+    assert client.result().tags == ["PAUSE"]
+    client.run("RESUME")
+
+
+def test_pause_answers_when_a_client_in_a_transaction_leaves(daemon, wire, console):
+    busy, client = begin(wire(daemon)), console(daemon)
+    client.send(query("PAUSE"))
+    client.expect_silence(0.1)
+    busy.close()
+    assert client.result().tags == ["PAUSE"]
+    client.run("RESUME")
 
 
 def test_several_consoles_wait_at_once_and_all_are_answered(daemon, wire, console):
@@ -884,14 +923,15 @@ def test_too_much_waiting_input_ends_the_console(daemon, wire, console):
     daemon.admin("RESUME")
 
 
-def test_a_cancel_request_ends_the_wait_of_a_console(daemon, wire, console):
-    busy, client = begin(wire(daemon)), console(daemon)
-    client.send(query("PAUSE"))
-    client.expect_silence(0.1)
-    wire(daemon, login=False).send(cancel_request(client.pid, client.secret))
-    assert client.result().errors[0].code == "57014"
-    client.run("RESUME")
-    busy.run("COMMIT")
+def test_a_console_over_tls(pgpoold, certs, wire):
+    daemon = pgpoold(client_tls_sslmode="allow", client_tls_key_file=certs.server_key, client_tls_cert_file=certs.server,
+                     max_client_conn=500)
+    clients = [wire(daemon, application_name="x" * 50) for _ in range(300)]
+    with psycopg.connect(daemon.dsn("pgbouncer", "admin", sslmode="require"), autocommit=True) as conn:
+        rows = conn.execute("SHOW SOCKETS").fetchall()
+        assert len(rows) >= len(clients) + 1
+        own = [row for row in conn.execute("SHOW CLIENTS").fetchall() if row[2] == "pgbouncer"]
+        assert own[0][17].startswith("TLSv1.")
 
 
 def test_psql(daemon):
@@ -917,6 +957,28 @@ def test_psycopg(daemon, name):
             conn.execute("SHOW %s", ("POOLS",))
         binary = conn.cursor(binary=True)
         assert dict(binary.execute("SHOW LISTS").fetchall())["pools"] == 1
+
+
+def test_prometheus_exporter_of_debian(daemon, wire, eventually):
+    wire(daemon).run("SELECT 1")
+    port = Port()
+    exporter = subprocess.Popen(
+        ["/usr/bin/prometheus-pgbouncer-exporter", "--host", "127.0.0.1", "--port", str(port.number),
+         "--pgbouncer-host", daemon.host, "--pgbouncer-port", str(daemon.port), "--pgbouncer-user", "stats"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        def scrape():
+            with urllib.request.urlopen(f"http://127.0.0.1:{port.number}/metrics", timeout=5) as answer:
+                return answer.read().decode()
+        text = eventually(scrape)
+        assert 'pgbouncer_requests_total{database="test"} 1.0' in text
+        assert 'pgbouncer_active_clients{database="test",user="app"} 1.0' in text
+        assert 'pgbouncer_pool_size{database="test"} 20.0' in text
+        assert "pgbouncer_used_servers 1.0" in text
+    finally:
+        exporter.terminate()
+        exporter.wait()
+        port.close()
 
 
 def test_psycopg2(daemon):
