@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: ISC */
-/* Between reload.c (the transaction), reload_database.c (entries to targets, limits and credentials) and janitor.c. */
+/* Between reload.c (the transaction), reload_lookup.c (what logins ask for), reload_database.c (entries to targets, limits and credentials) and janitor.c. */
 #ifndef PGPOOLD_DAEMON_RELOAD_INTERNAL_H
 #define PGPOOLD_DAEMON_RELOAD_INTERNAL_H
 
 #include "daemon/reload.h"
 
-/* -- reload.c -- */
+/* -- reload_lookup.c -- */
 
+/* Configured or automatic; not one that a reload took away. NULL: there is none. */
+struct database *reload_find_living(const struct server *s, const char *name);
+/* A new database is in the state that all of them were put into. */
+enum database_pause reload_initial_pause(const struct server *s);
 /* Somebody is logging in to @db. */
 bool reload_is_asked_for(const struct server *s, const struct database *db);
 

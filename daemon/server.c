@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/server.h"
 
+#include "daemon/admin_suspend.h"
 #include "daemon/canon.h"
 #include "daemon/client.h"
 #include "daemon/client_notify.h"
@@ -142,6 +143,7 @@ struct server *server_free(struct server *s)
     janitor_stop(s);
     stats_stop(s);
     loop_timer_stop(s->loop, &s->login_timer);
+    admin_suspend_done(s);
     if (s->env != NULL) {
         free_env(s);
     }
