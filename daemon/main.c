@@ -162,7 +162,7 @@ static void greet(const struct run *r, uint64_t limit)
              server_descriptors_needed(r->server->config), limit);
     warn_descriptors(r->server->config, limit);
     if (r->cmd.takes_over) {
-        log_warning("-R: there is nothing to take over from, starting as usual");
+        log_warning("-R: connections of a running process are not taken over, starting as usual");
     }
 }
 
