@@ -37,10 +37,12 @@ enum {
 struct auth {
     enum auth_type method;
     const struct hba_rule *rule; /* borrowed from the configuration; NULL: by auth_type. Used within one call only */
-    bool is_mock;                /* the user or the database does not exist */
+    bool is_mock;                /* the user does not exist */
+    bool has_no_database;        /* nor does the database: told once the user has proved who it is */
     struct database *database;   /* NULL: does not exist; may not be used after a wait without looking it up again */
     struct secret secret;        /* what is known of the password */
     enum secret_kind kind;
+    uint32_t mock_iterations;    /* of a made-up SCRAM secret */
     uint8_t salt[MD5_SALT_BYTES];
     struct scram_server *scram;
     struct scram_keys learnt;    /* what the client's proof gave away */
@@ -423,6 +425,35 @@ static void start_exchange(struct client *c)
 
 /* --- answers --- */
 
+static bool find_scram_keys(struct client *c, struct scram_keys *ret)
+{
+    struct auth *a = c->u.login->auth;
+    struct server *s = c->server;
+    uint32_t iterations = (uint32_t)settings_of(c)->scram_iterations;
+    uint8_t salt[SCRAM_SALT_BYTES];
+    struct scram_cache_query q = {.user = c->u.login->user, .salt = salt, .salt_len = sizeof(salt),
+                                  .iterations = iterations};
+    bool ok;
+
+    if (a->kind == SECRET_KIND_SCRAM) { /* no derivation: neither for those who exist nor for others */
+        return a->is_mock ? scram_keys_mock(s->process_key, c->u.login->user, a->mock_iterations, ret)
+                          : scram_secret_parse(a->secret.data, ret);
+    }
+    if (!scram_salt_of_user(s->process_key, c->u.login->user, salt)) {
+        return false;
+    }
+    if (!a->is_mock && a->kind == SECRET_KIND_PLAIN) {
+        q.password = a->secret.data;
+        q.password_len = a->secret.len;
+        return scram_cache_derive(s->env->scram_cache, &q, ret) == SCRAM_OK;
+    }
+    /* Costs as much as the first login of a user with a plain password, and ends in the same words. */
+    q.password = "";
+    ok = scram_cache_derive(s->mock_cache, &q, ret) == SCRAM_OK;
+    ret->is_mock = true;
+    return ok;
+}
+
 static bool plain_is_right(struct client *c, const char *password)
 {
     struct auth *a = c->u.login->auth;
@@ -435,7 +466,7 @@ static bool plain_is_right(struct client *c, const char *password)
     case SECRET_KIND_MD5:
         return md5_password_check(a->secret.data, password, c->u.login->user) == MD5_OK;
     case SECRET_KIND_SCRAM:
-        if (scram_secret_parse(a->secret.data, &keys)) {
+        if (find_scram_keys(c, &keys)) {
             right = scram_cache_check(c->server->env->scram_cache, c->u.login->user, password, &keys, &a->learnt) ==
                     SCRAM_OK;
         }
@@ -451,23 +482,23 @@ static void on_password(struct client *c, const uint8_t *body, size_t len)
 {
     struct auth *a = c->u.login->auth;
     const char *password = (const char *)body;
-    bool right;
+    bool right = false;
 
     if (len == 0 || body[len - 1] != '\0' || strlen(password) + 1 != len) {
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid password packet");
         return;
     }
-    if (a->is_mock) {
+    if (a->is_mock && (a->method != AUTH_TYPE_PLAIN || a->kind != SECRET_KIND_SCRAM)) {
         reject(c, "password authentication failed");
         return;
     }
     if (a->method == AUTH_TYPE_PLAIN) {
-        right = plain_is_right(c, password);
+        right = plain_is_right(c, password) && !a->is_mock; /* the derivation takes its time for both */
         if (right && a->kind != SECRET_KIND_PLAIN) { /* now the password itself is known */
             (void)!secret_set(&a->secret, password, len - 1); /* not kept: the login will say so */
             a->kind = SECRET_KIND_PLAIN;
         }
-    } else {
+    } else if (a->method == AUTH_TYPE_MD5) {
         char md5[MD5_TEXT_SIZE];
         const char *stored = a->secret.data;
 
@@ -484,34 +515,6 @@ static void on_password(struct client *c, const uint8_t *body, size_t len)
         return;
     }
     accept_client(c);
-}
-
-static bool find_scram_keys(struct client *c, struct scram_keys *ret)
-{
-    struct auth *a = c->u.login->auth;
-    struct server *s = c->server;
-    uint32_t iterations = (uint32_t)settings_of(c)->scram_iterations;
-    uint8_t salt[SCRAM_SALT_BYTES];
-    struct scram_cache_query q = {.user = c->u.login->user, .salt = salt, .salt_len = sizeof(salt),
-                                  .iterations = iterations};
-    bool ok;
-
-    if (!a->is_mock && a->kind == SECRET_KIND_SCRAM) {
-        return scram_secret_parse(a->secret.data, ret);
-    }
-    if (!scram_salt_of_user(s->process_key, c->u.login->user, salt)) {
-        return false;
-    }
-    if (!a->is_mock && a->kind == SECRET_KIND_PLAIN) {
-        q.password = a->secret.data;
-        q.password_len = a->secret.len;
-        return scram_cache_derive(s->env->scram_cache, &q, ret) == SCRAM_OK;
-    }
-    /* Costs as much as a real user's first login, and ends in the same words. */
-    q.password = "";
-    ok = scram_cache_derive(s->mock_cache, &q, ret) == SCRAM_OK;
-    ret->is_mock = true;
-    return ok;
 }
 
 static bool make_scram(struct client *c, enum scram_mechanism mechanism)
@@ -615,12 +618,52 @@ void client_auth_message(struct client *c, const uint8_t *body, size_t len)
 
 /* --- how, and with which secret --- */
 
+/* A number that is always the same for one user and says nothing to others. */
+static uint32_t draw_of_user(const struct client *c)
+{
+    uint8_t salt[SCRAM_SALT_BYTES];
+
+    return scram_salt_of_user(c->server->process_key, c->u.login->user, salt) ? wire_load_u32(salt) : 0;
+}
+
+/* A user that does not exist is as one of auth_file's: the exchange and its cost depend on the kind of the secret, and
+ * must not tell the two apart. */
+static void make_up_user(struct client *c)
+{
+    struct auth *a = c->u.login->auth;
+    const struct userlist *list = c->server->config->userlist;
+    unsigned n = userlist_count(list);
+    unsigned skip = n == 0 ? 0 : draw_of_user(c) % n;
+    const struct userlist_entry *e = userlist_next(list, NULL);
+    struct scram_keys keys;
+
+    while (e != NULL && skip-- > 0) {
+        e = userlist_next(list, e);
+    }
+    a->is_mock = true;
+    a->kind = e == NULL || e->kind == SECRET_KIND_EMPTY ? SECRET_KIND_SCRAM : e->kind;
+    a->mock_iterations = (uint32_t)settings_of(c)->scram_iterations;
+    if (e != NULL && e->kind == SECRET_KIND_SCRAM && scram_secret_parse(e->secret.data, &keys)) {
+        a->mock_iterations = keys.iterations;
+        scram_keys_wipe(&keys);
+    }
+}
+
+/* The same where auth_query was asked: as those that it finds. */
+static void make_up_queried_user(struct client *c)
+{
+    struct auth *a = c->u.login->auth;
+
+    a->is_mock = true;
+    a->kind = c->server->queried_kind;
+    a->mock_iterations = (uint32_t)settings_of(c)->scram_iterations;
+}
+
 static void set_secret(struct client *c, const char *data, size_t len)
 {
     struct auth *a = c->u.login->auth;
 
     a->kind = secret_kind_of(data, len);
-    a->is_mock = a->kind == SECRET_KIND_EMPTY && a->method != AUTH_TYPE_TRUST;
     if (!secret_set(&a->secret, data, len)) {
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
     }
@@ -635,10 +678,17 @@ static void on_auth_query(void *owner, enum auth_query_result result, const stru
     c->u.login->is_busy = false;
     switch (result) {
     case AUTH_QUERY_FOUND:
+        if (secret->len == 0 && a->method != AUTH_TYPE_TRUST) { /* nobody can log in with it */
+            make_up_queried_user(c);
+            break;
+        }
         set_secret(c, secret->data, secret->len);
+        if (c->state != CLIENT_CLOSED && secret->len > 0) {
+            c->server->queried_kind = a->kind;
+        }
         break;
     case AUTH_QUERY_NONE:
-        a->is_mock = true;
+        make_up_queried_user(c);
         break;
     case AUTH_QUERY_FAILED: {
         char text[256];
@@ -707,6 +757,11 @@ static bool start_auth_query(struct client *c)
     return true;
 }
 
+static bool wants_secret(enum auth_type method)
+{
+    return method == AUTH_TYPE_PLAIN || method == AUTH_TYPE_MD5 || method == AUTH_TYPE_SCRAM;
+}
+
 /* A user that comes from auth_user's own login must be in auth_file, or it would ask for itself for ever. */
 static void find_secret(struct client *c)
 {
@@ -714,15 +769,18 @@ static void find_secret(struct client *c)
     const struct userlist *list = c->server->config->userlist;
     const struct userlist_entry *e = list != NULL ? userlist_find(list, c->u.login->user) : NULL;
 
-    if (e != NULL) {
+    if (e != NULL && (e->kind != SECRET_KIND_EMPTY || !wants_secret(a->method))) {
         set_secret(c, e->secret.data, e->secret.len);
-    } else if (a->method == AUTH_TYPE_ANY) {
-        a->is_mock = false;
-    } else if (a->method != AUTH_TYPE_CERT && a->method != AUTH_TYPE_PEER && a->method != AUTH_TYPE_REJECT) {
-        if (!c->u.login->is_console && start_auth_query(c)) {
+    } else if (e != NULL) {
+        make_up_user(c); /* nobody can log in with an empty secret */
+    } else if (a->method == AUTH_TYPE_TRUST || wants_secret(a->method)) {
+        if (!c->u.login->is_console && !a->has_no_database && start_auth_query(c)) {
             return;
         }
-        a->is_mock = true;
+        if (c->state == CLIENT_CLOSED) {
+            return; /* and @a is gone */
+        }
+        make_up_user(c);
     }
     if (c->state != CLIENT_CLOSED) {
         start_exchange(c);
@@ -807,10 +865,7 @@ void client_auth_begin(struct client *c)
         return;
     }
     /* Nothing is created for a client that has proved nothing: an auto-database comes with its first login. */
-    if (!l->is_console && config_database(s->config, l->database) == NULL && s->config->autodb == NULL) {
-        l->auth->is_mock = true;
-        start_exchange(c);
-        return;
-    }
+    l->auth->has_no_database =
+        !l->is_console && config_database(s->config, l->database) == NULL && s->config->autodb == NULL;
     find_secret(c);
 }

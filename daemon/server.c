@@ -60,6 +60,7 @@ struct server *server_new(struct loop *loop, struct config *config, const char *
     s->env_ops.notify = client_notify_deliver;
     s->env_ops.gap = client_notify_gap;
     loop_timer_init(&s->login_timer, client_check_logins);
+    s->queried_kind = SECRET_KIND_SCRAM;
     s->started_us = clock_now_us();
     s->started_wall_us = clock_wall_now_us();
     list_init(&s->listeners);

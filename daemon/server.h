@@ -57,6 +57,7 @@ struct server {
 
     uint8_t process_key[SCRAM_KEY_BYTES]; /* mock salts */
     struct scram_cache *mock_cache;
+    enum secret_kind queried_kind; /* of what auth_query found last: who it does not find looks the same */
     struct canon_table *canon;  /* parameter values in the server's own spelling */
 
     struct loop_timer stats_timer;
