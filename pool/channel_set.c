@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- a chained table that grows and shrinks by halves. Not uthash: its handle is as large as a subscription --- */
+/* --- a chained table that grows and shrinks by halves. Not uthash: its handle is as large as a
+ * subscription --- */
 
 #define FIRST_BUCKETS 16
+#define MAX_LOAD 2
 
 typedef uint64_t (*chain_hash_fn)(const struct chain *link);
 
@@ -22,7 +24,8 @@ static struct chain **chain_bucket(const struct chain_table *t, uint64_t hash)
 /* false: out of memory, the table is as it was. */
 static bool chain_resize(struct chain_table *t, size_t n_buckets, chain_hash_fn hash_of)
 {
-    struct chain_table to = {.buckets = calloc(n_buckets, sizeof(struct chain *)), .n_buckets = n_buckets, .n = t->n};
+    struct chain_table to = {
+        .buckets = calloc(n_buckets, sizeof(struct chain *)), .n_buckets = n_buckets, .n = t->n};
 
     if (to.buckets == NULL) {
         return false;
@@ -46,7 +49,8 @@ static bool chain_add(struct chain_table *t, struct chain *link, chain_hash_fn h
 {
     struct chain **bucket;
 
-    if (t->n >= t->n_buckets && !chain_resize(t, MAX(t->n_buckets * 2, (size_t)FIRST_BUCKETS), hash_of) &&
+    if (t->n >= MAX_LOAD * t->n_buckets &&
+        !chain_resize(t, MAX(t->n_buckets * 2, (size_t)FIRST_BUCKETS), hash_of) &&
         t->n_buckets == 0) {
         return false; /* else: longer chains, nothing worse */
     }
@@ -69,7 +73,7 @@ static void chain_remove(struct chain_table *t, struct chain *link, chain_hash_f
     if (t->n == 0) {
         free(t->buckets);
         *t = (struct chain_table){0};
-    } else if (t->n_buckets > FIRST_BUCKETS && t->n < t->n_buckets / 8) {
+    } else if (t->n_buckets > FIRST_BUCKETS && t->n < t->n_buckets / 4) {
         (void)chain_resize(t, t->n_buckets / 2, hash_of); /* no memory to save memory: then later */
     }
 }
@@ -104,15 +108,16 @@ static uint64_t hash_of_subscription(const struct chain *link)
     return hash_of_pair(sub->subscriber, sub->channel);
 }
 
-static struct subscription *find_subscription(const struct channel_set *set, const struct subscriber *s,
-                                              const struct channel *ch)
+static struct subscription *find_subscription(const struct channel_set *set,
+                                              const struct subscriber *s, const struct channel *ch)
 {
     const struct chain_table *t = &set->subscriptions;
 
     if (t->n == 0) {
         return NULL;
     }
-    for (struct chain *link = *chain_bucket(t, hash_of_pair(s, ch)); link != NULL; link = link->next) {
+    for (struct chain *link = *chain_bucket(t, hash_of_pair(s, ch)); link != NULL;
+         link = link->next) {
         struct subscription *sub = container_of(link, struct subscription, chain);
 
         if (sub->subscriber == s && sub->channel == ch) {
@@ -140,7 +145,8 @@ struct channel *channel_find(const struct channel_set *set, const char *name)
     return NULL;
 }
 
-bool channel_has_subscriber(const struct channel_set *set, const struct channel *ch, const struct subscriber *s)
+bool channel_has_subscriber(const struct channel_set *set, const struct channel *ch,
+                            const struct subscriber *s)
 {
     return find_subscription(set, s, ch) != NULL;
 }
@@ -166,7 +172,7 @@ static struct channel *channel_new(struct channel_set *set, const char *name)
     struct channel *ch;
 
     fatal_unless(len <= CHANNEL_NAME_MAX);
-    ch = malloc(sizeof(*ch) + len + 1);
+    ch = malloc(MAX(sizeof(*ch), offsetof(struct channel, name) + len + 1));
     if (ch == NULL) {
         return NULL;
     }
@@ -210,7 +216,8 @@ void channel_set_done(struct channel_set *set)
     struct subscription *sub;
 
     list_for_each(&set->used, ch, link) {
-        channel_for_each_subscription(ch, sub) {
+        channel_for_each_subscription(ch, sub)
+        {
             unsubscribe(set, sub);
         }
     }
@@ -287,7 +294,8 @@ void channel_unsubscribe_all(struct channel_set *set, struct subscriber *s)
 {
     struct subscription *sub;
 
-    subscriber_for_each_subscription(s, sub) {
+    subscriber_for_each_subscription(s, sub)
+    {
         unsubscribe(set, sub);
     }
 }

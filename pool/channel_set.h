@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: ISC */
-/* Who listens to which channel. A channel_set belongs to one hub and owns its channels (one object a name) and the
- * subscriptions; a subscriber is embedded in a client and is in one set at a time. Subscribing, unsubscribing and finding
- * cost the same whether there are ten or ten thousand of either; all of it is in memory, nothing is sent from here.
+/* Who listens to which channel. A channel_set belongs to one hub and owns its channels (one
+ * object a name) and the subscriptions; a subscriber is embedded in a client and is in one set
+ * at a time. Subscribing, unsubscribing and finding cost the same whether there are ten or ten
+ * thousand of either; all of it is in memory, nothing is sent from here.
  *
- * A channel whose last subscriber has gone stays, in the list `empty`, until the hub drops it: it may have to UNLISTEN
- * first. One that gets a subscriber again leaves that list. */
+ * A channel whose last subscriber has gone stays, in the list `empty`, until the hub drops it:
+ * it may have to UNLISTEN first. One that gets a subscriber again leaves that list. */
 #ifndef PGPOOLD_POOL_CHANNEL_SET_H
 #define PGPOOLD_POOL_CHANNEL_SET_H
 
@@ -30,9 +31,9 @@ struct chain_table {
 };
 
 struct channel {
-    struct chain chain;       /* private: by name */
-    struct list_node link;    /* private: in used or in empty */
-    struct list subscribers;  /* of struct subscription, by_channel; read it, do not change it */
+    struct chain chain;        /* private: by name */
+    struct list_node link;     /* private: in used or in empty */
+    struct list subscribers;   /* of struct subscription, by_channel; read it, do not change it */
     struct list_node hub_link; /* from here to n_dropped: the hub's own, all zero at first */
     uint64_t n_received;
     uint64_t n_delivered;
@@ -43,7 +44,8 @@ struct channel {
 };
 
 struct subscriber {
-    struct list subscriptions; /* of struct subscription, by_subscriber; read it, do not change it */
+    struct list
+        subscriptions; /* of struct subscription, by_subscriber; read it, do not change it */
 };
 
 struct subscription {
@@ -68,15 +70,17 @@ enum channel_result {
 };
 
 void channel_set_init(struct channel_set *set);
-/* Unsubscribes everybody and frees all channels. The hub has unlinked its hub_links. May run twice. */
+/* Unsubscribes everybody and frees all channels. The hub has unlinked its hub_links. May run
+ * twice. */
 void channel_set_done(struct channel_set *set);
 
 void subscriber_init(struct subscriber *s);
 
-/* @name: at most CHANNEL_NAME_MAX bytes. @max: channels this subscriber may have; 0: any number. *ret_channel is written on 0 and CHANNEL_E_ALREADY.
+/* @name: at most CHANNEL_NAME_MAX bytes. @max: channels this subscriber may have; 0: any number.
+ *        *ret_channel is written on 0 and CHANNEL_E_ALREADY.
  * 0, a channel_result, or -ENOMEM. */
-MUSTCHECK int channel_subscribe(struct channel_set *set, struct subscriber *s, const char *name, unsigned max,
-                                struct channel **ret_channel);
+MUSTCHECK int channel_subscribe(struct channel_set *set, struct subscriber *s, const char *name,
+                                unsigned max, struct channel **ret_channel);
 /* false: it was not subscribed. */
 bool channel_unsubscribe(struct channel_set *set, struct subscriber *s, const char *name);
 void channel_unsubscribe_all(struct channel_set *set, struct subscriber *s);
@@ -86,7 +90,8 @@ void channel_drop(struct channel_set *set, struct channel *ch);
 
 /* NULL: nobody has subscribed to it, or it was dropped. It may be an empty one. */
 struct channel *channel_find(const struct channel_set *set, const char *name);
-bool channel_has_subscriber(const struct channel_set *set, const struct channel *ch, const struct subscriber *s);
+bool channel_has_subscriber(const struct channel_set *set, const struct channel *ch,
+                            const struct subscriber *s);
 
 static inline size_t channel_set_count(const struct channel_set *set)
 {
@@ -98,8 +103,10 @@ static inline size_t channel_set_count_subscriptions(const struct channel_set *s
     return set->subscriptions.n;
 }
 
-/* Visit the subscriptions of a channel, or of a subscriber. The body may unsubscribe the current one, no other. */
+/* Visit the subscriptions of a channel, or of a subscriber. The body may unsubscribe the current
+ * one, no other. */
 #define channel_for_each_subscription(ch, sub) list_for_each(&(ch)->subscribers, sub, by_channel)
-#define subscriber_for_each_subscription(s, sub) list_for_each(&(s)->subscriptions, sub, by_subscriber)
+#define subscriber_for_each_subscription(s, sub) \
+    list_for_each(&(s)->subscriptions, sub, by_subscriber)
 
 #endif

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One entry goes from list to list: expected -> open -> committed, or expected -> marks, or is freed on the way. So
- * whatever was expected has its memory, and an answer of the server cannot fail for want of it. */
+/* One entry goes from list to list: expected -> open -> committed, or expected -> marks, or is
+ * freed on the way. So whatever was expected has its memory, and an answer of the server cannot
+ * fail for want of it. */
 struct entry {
     struct list_node link;
     struct list_node *after; /* a mark: the last of the open changes when it was set */
@@ -19,10 +20,11 @@ struct entry {
 };
 
 struct listen_log_body {
-    struct list expected;  /* sent, not answered */
-    struct list open;      /* completed changes of the open transaction */
-    struct list marks;     /* its savepoints. One that was set before the first change is not kept: going back to it
-                            * undoes all changes, as going back to an unknown one does */
+    struct list expected; /* sent, not answered */
+    struct list open;     /* completed changes of the open transaction */
+    /* Its savepoints. One that was set before the first change is not kept: going back to it undoes
+     * all changes, as going back to an unknown one does. */
+    struct list marks;
     struct list committed; /* changes to be taken */
     bool has_failed;       /* an error since the last ReadyForQuery */
     bool is_aborted;       /* the open transaction can only be rolled back */
@@ -122,8 +124,8 @@ static int add(struct listen_log *log, enum sql_kind kind, const char *name, str
 
 #define CHANGES (BIT(SQL_LISTEN) | BIT(SQL_UNLISTEN) | BIT(SQL_UNLISTEN_ALL))
 
-/* Does a statement of this kind matter? @is_active: others before it did. BEGIN does not: what ran before it in the same
- * Query becomes part of its transaction. */
+/* Does a statement of this kind matter? @is_active: others before it did. BEGIN does not: what
+ * ran before it in the same Query becomes part of its transaction. */
 static bool is_of_interest(enum sql_kind kind, bool is_active)
 {
     switch (kind) {
@@ -184,7 +186,8 @@ void listen_log_retract(struct listen_log *log, uint32_t seq)
         return;
     }
     expected = &log->body->expected;
-    while ((last = list_last(expected)) != NULL && list_entry(last, struct entry, link)->seq == seq) {
+    while ((last = list_last(expected)) != NULL &&
+           list_entry(last, struct entry, link)->seq == seq) {
         drop(expected, list_entry(last, struct entry, link));
     }
     free_if_unused(log);
@@ -215,7 +218,8 @@ static const struct {
     {"UNLISTEN", BIT(SQL_UNLISTEN) | BIT(SQL_UNLISTEN_ALL)},
     {"SAVEPOINT", BIT(SQL_SAVEPOINT)},
     {"RELEASE", BIT(SQL_RELEASE)},
-    {"ROLLBACK", BIT(SQL_ROLLBACK) | BIT(SQL_ROLLBACK_TO) | BIT(SQL_COMMIT) | BIT(SQL_PREPARE_TRANSACTION)},
+    {"ROLLBACK",
+     BIT(SQL_ROLLBACK) | BIT(SQL_ROLLBACK_TO) | BIT(SQL_COMMIT) | BIT(SQL_PREPARE_TRANSACTION)},
     {"COMMIT", BIT(SQL_COMMIT)},
     {"PREPARE TRANSACTION", BIT(SQL_PREPARE_TRANSACTION)},
 };
@@ -293,8 +297,8 @@ static void complete(struct listen_log_body *b, struct entry *e, unsigned tag_ki
     } else if (e->kind == SQL_ROLLBACK_TO) {
         rollback_to(b, e->name);
     } else if (e->kind == SQL_PREPARE_TRANSACTION) {
-        /* The tag is ROLLBACK too when there is no transaction block, and then what went before it is committed. One
-         * that could be prepared has no changes. */
+        /* The tag is ROLLBACK too when there is no transaction block, and then what went before
+         * it is committed. One that could be prepared has no changes. */
         end_transaction(b, !b->is_aborted);
     } else if (e->kind != SQL_SAVEPOINT) {
         end_transaction(b, tag_kinds == BIT(SQL_COMMIT));
@@ -333,8 +337,8 @@ static bool has_unreadable_name(const struct entry *e)
     }
 }
 
-/* Answers come in order, so this one is of the first that is expected, or of a statement that was sent before the first:
- * then it is no LISTEN and there is nothing yet that it could undo. */
+/* Answers come in order, so this one is of the first that is expected, or of a statement that
+ * was sent before the first: then it is no LISTEN and there is nothing yet that it could undo. */
 int listen_log_complete_slow(struct listen_log *log, const char *tag)
 {
     unsigned kinds = kinds_of_tag(tag);
@@ -350,7 +354,8 @@ int listen_log_complete_slow(struct listen_log *log, const char *tag)
         bool is_harmless = (kinds & CHANGES) == 0 && (b == NULL || list_is_empty(&b->open));
 
         if (b != NULL) {
-            b->is_aborted = false; /* nothing completes in such a transaction but what ends it or goes back */
+            b->is_aborted =
+                false; /* nothing completes in such a transaction but what ends it or goes back */
         }
         return is_harmless ? 0 : LISTEN_LOG_E_UNSEEN;
     }

@@ -25,7 +25,8 @@ static inline unsigned class_of(char c)
     if (b == '\n' || b == '\r') {
         return IS_BLANK | IS_NEWLINE;
     }
-    return b == ' ' || b == '\t' || b == '\f' || b == '\v' ? IS_BLANK : 0; /* \v: since PostgreSQL 16 */
+    return b == ' ' || b == '\t' || b == '\f' || b == '\v' ? IS_BLANK
+                                                           : 0; /* \v: since PostgreSQL 16 */
 }
 
 static inline char lower_of(char c)
@@ -89,8 +90,8 @@ static size_t skip_blanks(const struct sql_lexer *lx, size_t at)
     return at; /* the end, or OPEN */
 }
 
-/* A string goes on when its next piece stands on a later line, with nothing but blanks and -- comments between. The
- * place behind the opening quote of that piece, or OPEN. */
+/* A string goes on when its next piece stands on a later line, with nothing but blanks and --
+ * comments between. The place behind the opening quote of that piece, or OPEN. */
 static size_t next_piece(const struct sql_lexer *lx, size_t at)
 {
     bool is_later_line = false;
@@ -203,7 +204,8 @@ static struct sql_token token(struct sql_lexer *lx, enum sql_token_kind kind, si
     return (struct sql_token){.at = at, .len = end - at, .kind = kind};
 }
 
-/* @at: of the whole, @quote: of its double quote. An empty one is an error of PostgreSQL's lexer. */
+/* @at: of the whole, @quote: of its double quote. An empty one is an error of PostgreSQL's
+ *      lexer. */
 static struct sql_token quoted_token(struct sql_lexer *lx, size_t at, size_t quote)
 {
     size_t end = skip_piece(lx, quote + 1, '"', QUOTING_PLAIN);
@@ -317,7 +319,8 @@ bool sql_token_is_word(const struct sql_lexer *lx, const struct sql_token *t, co
 
 typedef uint8_t block __attribute__((vector_size(BLOCK)));
 
-/* The 16 bytes at @p with letters in lower case (and other bytes changed somehow: a hit is looked at again). */
+/* The 16 bytes at @p with letters in lower case (and other bytes changed somehow: a hit is
+ * looked at again). */
 static inline block load_lower(const char *p)
 {
     block b;
@@ -349,7 +352,8 @@ static bool has_word_within(const char *p, size_t n_places, const char *word, si
     return false;
 }
 
-/* Three letters of the word at their places, 16 places at a time; a full look only where all three fit. */
+/* Three letters of the word at their places, 16 places at a time; a full look only where all
+ * three fit. */
 bool sql_might_contain(const char *text, size_t len, const char *word)
 {
     size_t word_len = strlen(word);
@@ -365,7 +369,8 @@ bool sql_might_contain(const char *text, size_t len, const char *word)
     }
     for (size_t at = 0; at < n_places; at += BLOCK) {
         const char *p = text + MIN(at, n_places - BLOCK); /* the last ones overlap those before */
-        block hits = (block)(load_lower(p) == first_byte) & (block)(load_lower(p + middle) == middle_byte) &
+        block hits = (block)(load_lower(p) == first_byte) &
+                     (block)(load_lower(p + middle) == middle_byte) &
                      (block)(load_lower(p + last) == last_byte);
 
         if (UNLIKELY(is_any(hits)) && has_word_within(p, BLOCK, word, word_len)) {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
-/* A small reader of SQL texts: tokens, and above them statements, of which it names the few kinds that a pooler must
- * know and the name they carry. It borrows the text, allocates nothing, and never judges whether a text is right: a
- * statement that PostgreSQL would refuse may come out as any kind, since it will not complete. Rules: PostgreSQL 15,
- * "Lexical Structure" (section 4.1) and the synopses of the commands.
+/* A small reader of SQL texts: tokens, and above them statements, of which it names the few
+ * kinds that a pooler must know and the name they carry. It borrows the text, allocates nothing,
+ * and never judges whether a text is right: a statement that PostgreSQL would refuse may come
+ * out as any kind, since it will not complete. Rules: PostgreSQL 15, "Lexical Structure"
+ * (section 4.1) and the synopses of the commands.
  *
- * Encodings: the bytes below 128 must be ASCII wherever they stand. That holds for every server encoding; of the
- * encodings that only clients can have (SJIS, BIG5, GBK, UHC, GB18030, JOHAB) a text with letters of theirs may be
- * misread: names, and backslashes in E''. */
+ * Encodings: the bytes below 128 must be ASCII wherever they stand. That holds for every server
+ * encoding; of the encodings that only clients can have (SJIS, BIG5, GBK, UHC, GB18030, JOHAB) a
+ * text with letters of theirs may be misread: names, and backslashes in E''. */
 #ifndef PGPOOLD_PROTOCOL_SQL_LEXER_H
 #define PGPOOLD_PROTOCOL_SQL_LEXER_H
 
@@ -26,8 +27,8 @@ enum sql_token_kind {
     SQL_TOKEN_STRING, /* '...' with any prefix and all its continuations, or $tag$...$tag$ */
     SQL_TOKEN_NUMBER,
     SQL_TOKEN_PARAM,  /* $1 */
-    SQL_TOKEN_SIGN,   /* one byte of an operator or of punctuation, or one that has no meaning */
-    SQL_TOKEN_BROKEN, /* an open string, identifier or comment, "" or $ up to the end: PostgreSQL refuses the whole text */
+    SQL_TOKEN_SIGN,   /* one byte of an operator or of punctuation, or one without meaning */
+    SQL_TOKEN_BROKEN, /* an open string, identifier or comment, or "": the whole text is refused */
     SQL_TOKENS,
 };
 
@@ -38,9 +39,11 @@ struct sql_token {
 };
 
 enum sql_flags {
-    SQL_BACKSLASHES = 1, /* standard_conforming_strings is off: \ escapes in '...' too */
-    SQL_SINGLE_BYTE = 2, /* the server encoding has one byte a character: long names are cut at any byte, not at the
-                          * limit of an UTF-8 character */
+    /* standard_conforming_strings is off: \ escapes in '...' too */
+    SQL_BACKSLASHES = 1,
+    /* The server encoding has one byte a character: long names are cut at any byte, not at the
+     * limit of an UTF-8 character. */
+    SQL_SINGLE_BYTE = 2,
 };
 
 struct sql_lexer {
@@ -52,29 +55,31 @@ struct sql_lexer {
     bool is_broken;
 };
 
+/* With a name unless said otherwise. A name is "" too when PostgreSQL would refuse it. */
 enum sql_kind {
-    SQL_OTHER,
+    SQL_OTHER, /* no name */
     SQL_LISTEN,
     SQL_UNLISTEN,
-    SQL_UNLISTEN_ALL,
+    SQL_UNLISTEN_ALL, /* no name */
     SQL_NOTIFY,
     SQL_SAVEPOINT,
     SQL_RELEASE,
     SQL_ROLLBACK_TO,
-    SQL_BEGIN,               /* START TRANSACTION as well */
-    SQL_COMMIT,              /* END as well; not COMMIT PREPARED */
-    SQL_ROLLBACK,            /* ABORT as well; not ROLLBACK PREPARED */
+    SQL_BEGIN,               /* START TRANSACTION as well; no name */
+    SQL_COMMIT,              /* END as well, not COMMIT PREPARED; no name */
+    SQL_ROLLBACK,            /* ABORT as well, not ROLLBACK PREPARED; no name */
     SQL_PREPARE_TRANSACTION, /* no name: it is a string */
-    SQL_SET,                 /* name: of the parameter (timezone, role, ... for SET TIME ZONE, SET ROLE, ...); "" when
-                              * it sets none of the session (SET TRANSACTION, SET SESSION CHARACTERISTICS) or one whose
-                              * name is too long. Not SET CONSTRAINTS, which has a tag of its own */
-    SQL_RESET,               /* name: as for SET; is_all: RESET ALL */
-    SQL_DISCARD,             /* name: "plans", "sequences", "temp" or "temporary"; is_all: DISCARD ALL, name "" */
+    /* The name of the parameter: timezone, role, ... for SET TIME ZONE, SET ROLE, ...; "" when it
+     * sets none of the session (SET TRANSACTION, SET SESSION CHARACTERISTICS) or one whose name is
+     * too long. Not SET CONSTRAINTS, which has a tag of its own. */
+    SQL_SET,
+    SQL_RESET,   /* as for SET; is_all: RESET ALL */
+    SQL_DISCARD, /* "plans", "sequences", "temp", "temporary", or is_all */
     SQL_PREPARE,
     SQL_EXECUTE,
-    SQL_DEALLOCATE,          /* is_all: ALL */
-    SQL_DECLARE,             /* is_hold: WITH HOLD */
-    SQL_CLOSE,               /* of a cursor; is_all: ALL */
+    SQL_DEALLOCATE, /* or is_all */
+    SQL_DECLARE,    /* is_hold: WITH HOLD */
+    SQL_CLOSE,      /* of a cursor, or is_all */
     SQL_KINDS,
 };
 
@@ -84,28 +89,34 @@ struct sql_statement {
     bool is_local; /* SET LOCAL */
     bool is_hold;
     bool is_chain; /* COMMIT or ROLLBACK AND CHAIN */
-    size_t at;     /* of its first token in the text; comments and blanks around it are not part of it, nor its ; */
+    /* Of its first token in the text; comments and blanks around it are not part of it, nor is
+     * its semicolon. */
+    size_t at;
     size_t len;
-    size_t name_at; /* of the name as it stands in the text, with its quotes and its UESCAPE */
+    size_t name_at;  /* of the name as it stands in the text, with its quotes and its UESCAPE */
     size_t name_len; /* 0: none */
     /* As PostgreSQL takes it: folded, or without its quotes, and cut. */
     char name[SQL_NAME_BYTES];
 };
 
-/* @text is borrowed for as long as @lx is used; no NUL in it or behind it is needed. @flags: of enum sql_flags. */
+/* @text is borrowed for as long as @lx is used; no NUL in it or behind it is needed. @flags: of
+ * enum sql_flags. */
 void sql_lexer_init(struct sql_lexer *lx, const char *text, size_t len, unsigned flags);
 
 /* The next token; comments and blanks are skipped. After END and BROKEN the same again. */
 struct sql_token sql_token_next(struct sql_lexer *lx);
 
-/* Is @t the word @lower, which is written in lower case, in any case? A quoted identifier is not. */
+/* Is @t the word @lower, which is written in lower case, in any case? A quoted identifier is
+ * not. */
 bool sql_token_is_word(const struct sql_lexer *lx, const struct sql_token *t, const char *lower);
 
-/* The next statement that is not empty, as PostgreSQL divides a text: at each ; outside parentheses and outside a
- * function's body in BEGIN ATOMIC ... END. false: there is none. Each gives one CommandComplete when it works. */
+/* The next statement that is not empty, as PostgreSQL divides a text: at each ; outside
+ * parentheses and outside a function's body in BEGIN ATOMIC ... END. false: there is none. Each
+ * gives one CommandComplete when it works. */
 MUSTCHECK bool sql_statement_next(struct sql_lexer *lx, struct sql_statement *ret);
 
-/* After sql_statement_next() has said false: the text is broken and none of its statements will run. */
+/* After sql_statement_next() has said false: the text is broken and none of its statements will
+ * run. */
 static inline bool sql_lexer_is_broken(const struct sql_lexer *lx)
 {
     return lx->is_broken;
@@ -114,8 +125,9 @@ static inline bool sql_lexer_is_broken(const struct sql_lexer *lx)
 /* "LISTEN", "ROLLBACK TO", ... for logs and tests. */
 const char *sql_kind_name(enum sql_kind kind);
 
-/* Does @text contain @word (in lower case, at least two bytes) in any letter case, wherever: in a name, a comment, a
- * string? The cheap question that goes before any lexing: about 16 bytes in a few instructions. */
+/* Does @text contain @word (in lower case, at least two bytes) in any letter case, wherever: in
+ * a name, a comment, a string? The cheap question that goes before any lexing: about 16 bytes in
+ * a few instructions. */
 bool sql_might_contain(const char *text, size_t len, const char *word);
 
 #endif

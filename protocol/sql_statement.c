@@ -109,7 +109,8 @@ static size_t read_escape(const char *p, const char *end, uint32_t *ret)
     return left >= 7 && p[0] == '+' && hex_of(p + 1, 6, ret) ? 7 : 0;
 }
 
-/* One escape of U&"", @p behind its escape character; a high surrogate takes the low one along. NULL: wrong. */
+/* One escape of U&"", @p behind its escape character; a high surrogate takes the low one along.
+ * NULL: wrong. */
 static const char *put_escape(struct name *n, const char *p, const char *end, char escape)
 {
     uint32_t cp;
@@ -139,8 +140,8 @@ static const char *put_escape(struct name *n, const char *p, const char *end, ch
     return p;
 }
 
-/* The inside of a quoted identifier. @escape: '\0' when it has no U&. false: PostgreSQL refuses it, or it has a code
- * point that only the server can turn into bytes. */
+/* The inside of a quoted identifier. @escape: '\0' when it has no U&. false: PostgreSQL refuses
+ * it, or it has a code point that only the server can turn into bytes. */
 static bool put_quoted(struct name *n, const char *p, const char *end, char escape)
 {
     while (p < end) {
@@ -287,7 +288,8 @@ static bool read_release(struct cursor *c, struct sql_statement *st)
     return take_name(c, st);
 }
 
-/* [WORK | TRANSACTION] [AND [NO] CHAIN], COMMIT and ROLLBACK. The ... PREPARED ones end another transaction. */
+/* [WORK | TRANSACTION] [AND [NO] CHAIN], COMMIT and ROLLBACK. The ... PREPARED ones end another
+ * transaction. */
 static bool read_end(struct cursor *c, struct sql_statement *st)
 {
     if (is_word(c, "prepared")) {
@@ -396,14 +398,10 @@ static const struct {
     const char *second; /* NULL: any */
     const char *parameter;
 } set_words[] = {
-    {"time", "zone", "timezone"},
-    {"session", "authorization", "session_authorization"},
-    {"session", "characteristics", ""},
-    {"transaction", NULL, ""},
-    {"xml", "option", "xmloption"},
-    {"names", NULL, "client_encoding"},
-    {"schema", NULL, "search_path"},
-    {"role", NULL, "role"},
+    {"time", "zone", "timezone"},       {"session", "authorization", "session_authorization"},
+    {"session", "characteristics", ""}, {"transaction", NULL, ""},
+    {"xml", "option", "xmloption"},     {"names", NULL, "client_encoding"},
+    {"schema", NULL, "search_path"},    {"role", NULL, "role"},
 };
 
 /* Is this the name of a parameter, whatever word it is? */
@@ -412,7 +410,8 @@ static bool is_assigned(const struct cursor *c)
     struct cursor ahead = *c;
 
     advance(&ahead);
-    return is_word(&ahead, "to") || is_sign(&ahead.lx, &ahead.t, '=') || is_sign(&ahead.lx, &ahead.t, '.');
+    return is_word(&ahead, "to") || is_sign(&ahead.lx, &ahead.t, '=') ||
+           is_sign(&ahead.lx, &ahead.t, '.');
 }
 
 static bool read_set_words(const struct cursor *c, struct sql_statement *st)
@@ -457,8 +456,9 @@ static bool read_reset(struct cursor *c, struct sql_statement *st)
 
 /* --- dividing a text --- */
 
-/* What may hide a semicolon: parentheses (CREATE RULE ... DO (a; b)) and the body of CREATE FUNCTION ... BEGIN ATOMIC
- * a; b; END. In such a body END closes only where a statement could begin, which is also what tells it from CASE's. */
+/* What may hide a semicolon: parentheses (CREATE RULE ... DO (a; b)) and the body of CREATE
+ * FUNCTION ... BEGIN ATOMIC a; b; END. In such a body END closes only where a statement could
+ * begin, which is also what tells it from CASE's. */
 enum create_state {
     CREATE_NONE,
     CREATE_SEEN,    /* CREATE, or CREATE OR REPLACE */
@@ -470,11 +470,12 @@ struct nesting {
     size_t parens;
     size_t bodies;
     enum create_state create;
-    bool is_first;     /* the next token is the first one of a statement */
+    bool is_first; /* the next token is the first one of a statement */
     bool is_after_begin;
 };
 
-static void nesting_follow_create(struct nesting *n, const struct sql_lexer *lx, const struct sql_token *t)
+static void nesting_follow_create(struct nesting *n, const struct sql_lexer *lx,
+                                  const struct sql_token *t)
 {
     if (n->is_first) {
         n->create = sql_token_is_word(lx, t, "create") ? CREATE_SEEN : CREATE_NONE;
@@ -555,7 +556,8 @@ static const struct {
 };
 
 /* @first: the first token of the statement, @lx behind it. */
-static void read_kind(const struct sql_lexer *lx, const struct sql_token *first, struct sql_statement *ret)
+static void read_kind(const struct sql_lexer *lx, const struct sql_token *first,
+                      struct sql_statement *ret)
 {
     struct sql_statement st = *ret;
 
@@ -600,26 +602,16 @@ bool sql_statement_next(struct sql_lexer *lx, struct sql_statement *ret)
 const char *sql_kind_name(enum sql_kind kind)
 {
     static const char *const names[SQL_KINDS] = {
-        [SQL_OTHER] = "other",
-        [SQL_LISTEN] = "LISTEN",
-        [SQL_UNLISTEN] = "UNLISTEN",
-        [SQL_UNLISTEN_ALL] = "UNLISTEN *",
-        [SQL_NOTIFY] = "NOTIFY",
-        [SQL_SAVEPOINT] = "SAVEPOINT",
-        [SQL_RELEASE] = "RELEASE",
-        [SQL_ROLLBACK_TO] = "ROLLBACK TO",
-        [SQL_BEGIN] = "BEGIN",
-        [SQL_COMMIT] = "COMMIT",
-        [SQL_ROLLBACK] = "ROLLBACK",
-        [SQL_PREPARE_TRANSACTION] = "PREPARE TRANSACTION",
-        [SQL_SET] = "SET",
-        [SQL_RESET] = "RESET",
-        [SQL_DISCARD] = "DISCARD",
-        [SQL_PREPARE] = "PREPARE",
-        [SQL_EXECUTE] = "EXECUTE",
-        [SQL_DEALLOCATE] = "DEALLOCATE",
-        [SQL_DECLARE] = "DECLARE",
-        [SQL_CLOSE] = "CLOSE",
+        [SQL_OTHER] = "other",       [SQL_LISTEN] = "LISTEN",
+        [SQL_UNLISTEN] = "UNLISTEN", [SQL_UNLISTEN_ALL] = "UNLISTEN *",
+        [SQL_NOTIFY] = "NOTIFY",     [SQL_SAVEPOINT] = "SAVEPOINT",
+        [SQL_RELEASE] = "RELEASE",   [SQL_ROLLBACK_TO] = "ROLLBACK TO",
+        [SQL_BEGIN] = "BEGIN",       [SQL_COMMIT] = "COMMIT",
+        [SQL_ROLLBACK] = "ROLLBACK", [SQL_PREPARE_TRANSACTION] = "PREPARE TRANSACTION",
+        [SQL_SET] = "SET",           [SQL_RESET] = "RESET",
+        [SQL_DISCARD] = "DISCARD",   [SQL_PREPARE] = "PREPARE",
+        [SQL_EXECUTE] = "EXECUTE",   [SQL_DEALLOCATE] = "DEALLOCATE",
+        [SQL_DECLARE] = "DECLARE",   [SQL_CLOSE] = "CLOSE",
     };
 
     return names[kind];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* What the texts mean was checked against PostgreSQL 15: tags, pg_listening_channels(), refusals. */
+/* What the texts mean was checked against PostgreSQL 15: tags, pg_listening_channels(),
+ * refusals. */
 #include "protocol/sql_lexer.h"
 
 #include <setjmp.h>
@@ -42,11 +43,13 @@ static const struct {
     {"64 bytes, quoted", "LISTEN \"" SIXTY("x") "abcd\"", SIXTY("x") "abc"},
     {"200 bytes", "LISTEN " SIXTY("x") SIXTY("x") SIXTY("x") TEN("yz"), SIXTY("x") "xxx"},
     {"two-byte letters fit", "LISTEN " THIRTY(A_UMLAUT) A_UMLAUT, THIRTY(A_UMLAUT) A_UMLAUT},
-    {"two-byte letters cut", "LISTEN " THIRTY(A_UMLAUT) A_UMLAUT A_UMLAUT, THIRTY(A_UMLAUT) A_UMLAUT},
+    {"two-byte letters cut", "LISTEN " THIRTY(A_UMLAUT) A_UMLAUT A_UMLAUT,
+     THIRTY(A_UMLAUT) A_UMLAUT},
     {"odd start fits", "LISTEN x" THIRTY(A_UMLAUT) A_UMLAUT, "x" THIRTY(A_UMLAUT) A_UMLAUT},
     {"three-byte letters fit", "LISTEN " TEN(EURO EURO) EURO, TEN(EURO EURO) EURO},
     {"three-byte letters cut", "LISTEN x" TEN(EURO EURO) EURO, "x" TEN(EURO EURO)},
-    {"four-byte letters cut", "LISTEN " TEN(FACE) FACE FACE FACE FACE FACE FACE, TEN(FACE) FACE FACE FACE FACE FACE},
+    {"four-byte letters cut", "LISTEN " TEN(FACE) FACE FACE FACE FACE FACE FACE,
+     TEN(FACE) FACE FACE FACE FACE FACE},
     {"letter over the limit", "LISTEN " SIXTY("x") "xx" A_UMLAUT, SIXTY("x") "xx"},
     {"letter up to the limit", "LISTEN " SIXTY("x") "x" A_UMLAUT, SIXTY("x") "x" A_UMLAUT},
     {"other letters are not folded", "LISTEN \xc3\x84", "\xc3\x84"},
@@ -105,7 +108,8 @@ static void test_names(void **state)
         sql_lexer_init(&lx, names[i].text, strlen(names[i].text), 0);
         assert_true(sql_statement_next(&lx, &st));
         is_listen = st.kind == SQL_LISTEN;
-        if (is_listen != (names[i].want != NULL) || (is_listen && strcmp(st.name, names[i].want) != 0)) {
+        if (is_listen != (names[i].want != NULL) ||
+            (is_listen && strcmp(st.name, names[i].want) != 0)) {
             fail_msg("%s: %s <%s>", names[i].name, sql_kind_name(st.kind), st.name);
         }
     }
@@ -141,39 +145,59 @@ static const struct {
     {"comment", "--", ""},
     {"empty statements", ";; /* */ ;", ""},
     {"empty ones between", ";;LISTEN a;;;LISTEN b;", "LISTEN<a> LISTEN<b>"},
-    {"unlisten", "UNLISTEN a;UNLISTEN *;UNLISTEN*;UNLISTEN */**/", "UNLISTEN<a> UNLISTEN * UNLISTEN * UNLISTEN *"},
+    {"unlisten", "UNLISTEN a;UNLISTEN *;UNLISTEN*;UNLISTEN */**/",
+     "UNLISTEN<a> UNLISTEN * UNLISTEN * UNLISTEN *"},
     {"notify", "NOTIFY a; NOTIFY \"B\", 'x;y'", "NOTIFY<a> NOTIFY<B>"},
     {"parenthesis first", "(LISTEN a)", "other"},
 
     {"savepoint", "SAVEPOINT s; SAVEPOINT savepoint", "SAVEPOINT<s> SAVEPOINT<savepoint>"},
     {"release", "RELEASE s; RELEASE SAVEPOINT s; RELEASE savepoint; RELEASE SAVEPOINT SAVEPOINT",
      "RELEASE<s> RELEASE<s> RELEASE<savepoint> RELEASE<savepoint>"},
-    {"rollback to", "ROLLBACK TO s; ROLLBACK WORK TO s; rollback transaction to savepoint \"S\"; ROLLBACK TO savepoint",
+    {"rollback to",
+     "ROLLBACK TO s; ROLLBACK WORK TO s; rollback transaction to savepoint \"S\"; ROLLBACK TO "
+     "savepoint",
      "ROLLBACK TO<s> ROLLBACK TO<s> ROLLBACK TO<S> ROLLBACK TO<savepoint>"},
-    {"begin", "BEGIN; BEGIN WORK; BEGIN ISOLATION LEVEL SERIALIZABLE; START TRANSACTION READ ONLY; START x",
+    {"begin",
+     "BEGIN; BEGIN WORK; BEGIN ISOLATION LEVEL SERIALIZABLE; START TRANSACTION READ ONLY; START x",
      "BEGIN BEGIN BEGIN BEGIN other"},
-    {"commit", "COMMIT; END; COMMIT WORK AND CHAIN; END TRANSACTION AND NO CHAIN; COMMIT PREPARED 'x'",
+    {"commit",
+     "COMMIT; END; COMMIT WORK AND CHAIN; END TRANSACTION AND NO CHAIN; COMMIT PREPARED 'x'",
      "COMMIT COMMIT COMMIT+chain COMMIT other"},
     {"rollback", "ROLLBACK; ABORT; ROLLBACK AND CHAIN; ABORT WORK; ROLLBACK PREPARED 'x'",
      "ROLLBACK ROLLBACK ROLLBACK+chain ROLLBACK other"},
-    {"prepare", "PREPARE p AS SELECT 1; PREPARE p(int) AS x; PREPARE TRANSACTION 'x;y'; PREPARE transaction AS SELECT 1",
+    {"prepare",
+     "PREPARE p AS SELECT 1; PREPARE p(int) AS x; PREPARE TRANSACTION 'x;y'; PREPARE transaction "
+     "AS SELECT 1",
      "PREPARE<p> PREPARE<p> PREPARE TRANSACTION PREPARE<transaction>"},
     {"execute", "EXECUTE p; EXECUTE \"P\"(1, ';')", "EXECUTE<p> EXECUTE<P>"},
-    {"deallocate", "DEALLOCATE p; DEALLOCATE PREPARE p; DEALLOCATE ALL; DEALLOCATE PREPARE ALL; DEALLOCATE prepare; DEALLOCATE \"all\"",
-     "DEALLOCATE<p> DEALLOCATE<p> DEALLOCATE+all DEALLOCATE+all DEALLOCATE<prepare> DEALLOCATE<all>"},
+    {"deallocate",
+     "DEALLOCATE p; DEALLOCATE PREPARE p; DEALLOCATE ALL; DEALLOCATE PREPARE ALL; DEALLOCATE "
+     "prepare; DEALLOCATE \"all\"",
+     "DEALLOCATE<p> DEALLOCATE<p> DEALLOCATE+all DEALLOCATE+all DEALLOCATE<prepare> "
+     "DEALLOCATE<all>"},
     {"discard", "DISCARD ALL; DISCARD PLANS; DISCARD", "DISCARD+all DISCARD<plans> other"},
     {"close", "CLOSE c; CLOSE ALL", "CLOSE<c> CLOSE+all"},
-    {"declare", "DECLARE c CURSOR FOR SELECT ';'; DECLARE c NO SCROLL CURSOR WITH HOLD FOR x; DECLARE c CURSOR WITHOUT HOLD FOR x",
+    {"declare",
+     "DECLARE c CURSOR FOR SELECT ';'; DECLARE c NO SCROLL CURSOR WITH HOLD FOR x; DECLARE c "
+     "CURSOR WITHOUT HOLD FOR x",
      "DECLARE<c> DECLARE<c>+hold DECLARE<c>"},
     {"no cursor", "DECLARE c; DECLARE c FOR CURSOR; DECLARE 'c' CURSOR", "other other other"},
-    {"set", "SET a TO 1; SET SESSION \"A\" = 1; SET LOCAL a.b = ';'; SET session = 1; SET local TO 1",
+    {"set",
+     "SET a TO 1; SET SESSION \"A\" = 1; SET LOCAL a.b = ';'; SET session = 1; SET local TO 1",
      "SET<a> SET<A> SET<a.b>+local SET<session> SET<local>"},
-    {"set with words", "SET TIME ZONE 'x'; SET NAMES 'x'; SET ROLE x; SET SCHEMA 'x'; SET SESSION AUTHORIZATION x; SET XML OPTION content",
-     "SET<timezone> SET<client_encoding> SET<role> SET<search_path> SET<session_authorization> SET<xmloption>"},
-    {"set without a parameter", "SET TRANSACTION READ ONLY; SET SESSION CHARACTERISTICS AS x; SET CONSTRAINTS ALL DEFERRED; SET LOCAL TRANSACTION x",
+    {"set with words",
+     "SET TIME ZONE 'x'; SET NAMES 'x'; SET ROLE x; SET SCHEMA 'x'; SET SESSION AUTHORIZATION x; "
+     "SET XML OPTION content",
+     "SET<timezone> SET<client_encoding> SET<role> SET<search_path> SET<session_authorization> "
+     "SET<xmloption>"},
+    {"set without a parameter",
+     "SET TRANSACTION READ ONLY; SET SESSION CHARACTERISTICS AS x; SET CONSTRAINTS ALL DEFERRED; "
+     "SET LOCAL TRANSACTION x",
      "SET SET other SET+local"},
-    {"set of a long name", "SET " SIXTY("x") ".y TO 1; SET " SIXTY("x") ".abc TO 1", "SET<" SIXTY("x") ".y> SET"},
-    {"reset", "RESET ALL; RESET a; RESET a.b; RESET TIME ZONE; RESET SESSION AUTHORIZATION; RESET ROLE",
+    {"set of a long name", "SET " SIXTY("x") ".y TO 1; SET " SIXTY("x") ".abc TO 1",
+     "SET<" SIXTY("x") ".y> SET"},
+    {"reset",
+     "RESET ALL; RESET a; RESET a.b; RESET TIME ZONE; RESET SESSION AUTHORIZATION; RESET ROLE",
      "RESET+all RESET<a> RESET<a.b> RESET<timezone> RESET<session_authorization> RESET<role>"},
 
     {"string", "SELECT ';LISTEN x'", "other"},
@@ -186,7 +210,8 @@ static const struct {
     {"continued in its kind", "SELECT E'a'\n'\\';LISTEN x;--'", "other"},
     {"continued behind comments", "SELECT E'a' --c\n--d\n 'b\\';LISTEN x;--'", "other"},
     {"not continued on one line", "SELECT E'a' 'b\\';LISTEN x", "other LISTEN<x>"},
-    {"not continued behind a block comment", "SELECT E'a' /*c*/\n 'b\\';LISTEN x", "other LISTEN<x>"},
+    {"not continued behind a block comment", "SELECT E'a' /*c*/\n 'b\\';LISTEN x",
+     "other LISTEN<x>"},
     {"bits are not doubled", "SELECT B'0''1\\';LISTEN x", "other LISTEN<x>"},
     {"hex", "SELECT X'1F';LISTEN x", "other LISTEN<x>"},
     {"N string", "SELECT N'a;b';LISTEN x", "other LISTEN<x>"},
@@ -202,21 +227,34 @@ static const struct {
     {"block comment in an operator", "SELECT 2 */* ; */ 3;LISTEN x", "other LISTEN<x>"},
     {"slashes", "SELECT 2 //* ; */ 3;LISTEN x", "other LISTEN<x>"},
     {"numbers", "SELECT 1e5, 1., .5e-3, 1--2;\n, 1e;LISTEN x", "other LISTEN<x>"},
-    {"parentheses", "CREATE RULE r AS ON INSERT TO t DO ALSO (NOTIFY a; NOTIFY b);LISTEN x", "other LISTEN<x>"},
+    {"parentheses", "CREATE RULE r AS ON INSERT TO t DO ALSO (NOTIFY a; NOTIFY b);LISTEN x",
+     "other LISTEN<x>"},
     {"too many closed", "SELECT 1);LISTEN x", "other LISTEN<x>"},
 
-    {"atomic", "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END;LISTEN x", "other LISTEN<x>"},
-    {"atomic, cases and labels", "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 "
-     "ELSE 2 END; SELECT 1 END; SELECT 1 AS case; END;LISTEN x", "other LISTEN<x>"},
-    {"atomic, empty", "CREATE PROCEDURE f() BEGIN ATOMIC END;LISTEN x", "other LISTEN<x>"},
-    {"atomic, empty statements", "CREATE PROCEDURE f() BEGIN/**/ATOMIC ;; END;LISTEN x", "other LISTEN<x>"},
-    {"atomic as names", "CREATE PROCEDURE f(begin int, atomic int) BEGIN ATOMIC SELECT begin atomic FROM (SELECT 1 begin) s; "
-     "SELECT (SELECT 1 end); END;LISTEN x;LISTEN y", "other LISTEN<x> LISTEN<y>"},
-    {"atomic, nested", "CREATE FUNCTION f() BEGIN ATOMIC CREATE FUNCTION g() BEGIN ATOMIC SELECT 1; END; SELECT 2; END;LISTEN x",
+    {"atomic", "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END;LISTEN x",
      "other LISTEN<x>"},
-    {"not atomic", "CREATE FUNCTION begin(atomic int) RETURNS int LANGUAGE SQL AS 'SELECT 1';LISTEN x", "other LISTEN<x>"},
+    {"atomic, cases and labels",
+     "CREATE OR REPLACE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 "
+     "ELSE 2 END; SELECT 1 END; SELECT 1 AS case; END;LISTEN x",
+     "other LISTEN<x>"},
+    {"atomic, empty", "CREATE PROCEDURE f() BEGIN ATOMIC END;LISTEN x", "other LISTEN<x>"},
+    {"atomic, empty statements", "CREATE PROCEDURE f() BEGIN/**/ATOMIC ;; END;LISTEN x",
+     "other LISTEN<x>"},
+    {"atomic as names",
+     "CREATE PROCEDURE f(begin int, atomic int) BEGIN ATOMIC SELECT begin atomic FROM (SELECT 1 "
+     "begin) s; "
+     "SELECT (SELECT 1 end); END;LISTEN x;LISTEN y",
+     "other LISTEN<x> LISTEN<y>"},
+    {"atomic, nested",
+     "CREATE FUNCTION f() BEGIN ATOMIC CREATE FUNCTION g() BEGIN ATOMIC SELECT 1; END; SELECT 2; "
+     "END;LISTEN x",
+     "other LISTEN<x>"},
+    {"not atomic",
+     "CREATE FUNCTION begin(atomic int) RETURNS int LANGUAGE SQL AS 'SELECT 1';LISTEN x",
+     "other LISTEN<x>"},
     {"not a function", "CREATE TABLE begin AS SELECT begin atomic;LISTEN x", "other LISTEN<x>"},
-    {"not even CREATE", "SELECT begin atomic FROM t;LISTEN x;SELECT 1 end", "other LISTEN<x> other"},
+    {"not even CREATE", "SELECT begin atomic FROM t;LISTEN x;SELECT 1 end",
+     "other LISTEN<x> other"},
 
     {"open string", "LISTEN a; SELECT 'a", "LISTEN<a> !"},
     {"open string at a quote", "SELECT 'a''", "!"},
@@ -245,8 +283,9 @@ static void print_statements(const char *text, size_t len, unsigned flags, char 
         if (st.name[0] != '\0') {
             n += (size_t)snprintf(ret + n, size - n, "<%s>", st.name);
         }
-        n += (size_t)snprintf(ret + n, size - n, "%s%s%s%s", st.is_all ? "+all" : "", st.is_local ? "+local" : "",
-                              st.is_hold ? "+hold" : "", st.is_chain ? "+chain" : "");
+        n += (size_t)snprintf(ret + n, size - n, "%s%s%s%s", st.is_all ? "+all" : "",
+                              st.is_local ? "+local" : "", st.is_hold ? "+hold" : "",
+                              st.is_chain ? "+chain" : "");
     }
     if (sql_lexer_is_broken(&lx)) {
         (void)snprintf(ret + n, size - n, "%s!", n > 0 ? " " : "");
@@ -304,7 +343,8 @@ static void test_every_prefix_of_every_text_is_read_within_its_bytes(void **stat
 
 static void test_places_point_at_statement_and_name(void **state)
 {
-    static const char text[] = " /* a */ LISTEN \"a\"\"b\" -- c\n ;x; UNLISTEN U&\"!0041\" UESCAPE '!' ; SET a . b = 1";
+    static const char text[] =
+        " /* a */ LISTEN \"a\"\"b\" -- c\n ;x; UNLISTEN U&\"!0041\" UESCAPE '!' ; SET a . b = 1";
     struct sql_lexer lx;
     struct sql_statement st;
 
@@ -335,9 +375,10 @@ static void test_places_point_at_statement_and_name(void **state)
 static void test_tokens(void **state)
 {
     static const char text[] = "a \"b\" 'c' 1.5e3 $1 + $t$x$t$ $ n'x'";
-    static const enum sql_token_kind want[] = {SQL_TOKEN_WORD, SQL_TOKEN_QUOTED, SQL_TOKEN_STRING, SQL_TOKEN_NUMBER,
-                                               SQL_TOKEN_PARAM, SQL_TOKEN_SIGN, SQL_TOKEN_STRING, SQL_TOKEN_SIGN,
-                                               SQL_TOKEN_STRING, SQL_TOKEN_END, SQL_TOKEN_END};
+    static const enum sql_token_kind want[] = {SQL_TOKEN_WORD,   SQL_TOKEN_QUOTED, SQL_TOKEN_STRING,
+                                               SQL_TOKEN_NUMBER, SQL_TOKEN_PARAM,  SQL_TOKEN_SIGN,
+                                               SQL_TOKEN_STRING, SQL_TOKEN_SIGN,   SQL_TOKEN_STRING,
+                                               SQL_TOKEN_END,    SQL_TOKEN_END};
     struct sql_lexer lx;
 
     (void)state;
@@ -382,7 +423,9 @@ static void test_might_contain_finds_the_word_at_every_place(void **state)
         free(text);
     }
     assert_true(sql_might_contain("SELECT set_CONFIG('a', 'b', false)", 34, "set_config"));
-    assert_false(sql_might_contain("SELECT set\x7f" "config('a', 'b', false)", 34, "set_config"));
+    assert_false(sql_might_contain("SELECT set\x7f"
+                                   "config('a', 'b', false)",
+                                   34, "set_config"));
     assert_true(sql_might_contain("ab", 2, "ab"));
     assert_false(sql_might_contain("a", 1, "ab"));
     assert_false(sql_might_contain("", 0, "ab"));
