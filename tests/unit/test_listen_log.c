@@ -17,7 +17,7 @@
  *     TAG       CommandComplete
  *     !1        ErrorResponse that makes seq 1 void
  *     =1T       ReadyForQuery for seq 1 with status T; what is committed is printed: +a -a -*
- * */
+ */
 static const struct {
     const char *name;
     const char *dialogue;
