@@ -250,8 +250,9 @@ static void accept_console(struct client *c)
 {
     struct buf msg = c->u.login->reply;
     struct server *s = c->server;
-    bool is_admin = c->u.login->is_own_uid || settings_of(c)->auth_type == AUTH_TYPE_ANY ||
-                    option_list_has(settings_of(c)->admin_users, c->u.login->user);
+    /* With auth_type = any everybody may look, and nobody has proved to be an admin. */
+    bool is_admin = c->u.login->is_own_uid || (settings_of(c)->auth_type != AUTH_TYPE_ANY &&
+                                               option_list_has(settings_of(c)->admin_users, c->u.login->user));
 
     if (!c->u.login->is_own_uid && !may_use_console(c)) {
         client_close_text(c, SQLSTATE_INVALID_AUTHORIZATION, "not allowed");
@@ -747,7 +748,7 @@ static bool start_auth_query(struct client *c)
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "authentication database \"%s\" is disabled", auth_db->name);
         return false;
     }
-    pool = reload_get_pool(s, auth_db, auth_user);
+    pool = reload_get_auth_pool(s, auth_db, auth_user);
     c->u.login->auth->query = pool != NULL ? auth_query_start(pool, sql, c->u.login->user, on_auth_query, c) : NULL;
     if (c->u.login->auth->query == NULL) {
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* A CancelRequest: finds the client it means, cancels what runs for it and for nobody else, and closes when the server
  * has read it, as PostgreSQL does. A request that fits nobody is closed without a word: it must not tell keys apart. */
+#include "daemon/admin.h"
 #include "daemon/client.h"
 
 #include "daemon/util/fatal.h"
@@ -62,6 +63,11 @@ void client_cancel_begin(struct client *c, const struct startup *s)
     cancel->waiter.done = on_done;
     client_set_state(c, CLIENT_CANCEL);
     c->u.cancel = cancel;
+    if (target->state == CLIENT_CONSOLE) {
+        admin_session_cancel(target);
+        client_close_quiet(c, "cancel request done");
+        return;
+    }
     if (target->state == CLIENT_WAITING) {
         /* It waits in the queue: there is nothing to cancel on a server, so its query ends here. */
         struct pg_error e = {.severity = "ERROR", .sqlstate = SQLSTATE_QUERY_CANCELED,

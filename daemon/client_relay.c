@@ -135,6 +135,10 @@ static bool need_server(struct relay *r)
     if (c->lease.state == LEASE_HELD) {
         return true;
     }
+    if (UNLIKELY(c->server->state == SERVER_WAITS_FOR_SERVERS)) {
+        client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN, "pooler is shutting down"); /* nothing is granted any more */
+        return false;
+    }
     switch (lease_request(&c->lease, c->pool, &e)) {
     case LEASE_GRANTED:
         become_active(c);
@@ -327,8 +331,13 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
  * end of a hold. */
 static size_t work(struct client *c, const uint8_t *data, size_t len)
 {
-    struct relay r = {.c = c};
+    struct relay r; /* not an initialiser: it would clear the out vector, some kilobytes, each time */
     size_t at = 0;
+
+    r.c = c;
+    r.b = NULL;
+    r.is_open = false;
+    r.answered = false;
 
     if (c->lease.state == LEASE_HELD && !attach(&r)) {
         return len;

@@ -2,9 +2,12 @@
 #include "daemon/stats.h"
 
 #include "daemon/systemd.h"
+#include "daemon/util/buf.h"
 #include "daemon/util/log.h"
 
 #include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
 
 /* What happened since the period began, over all databases, as if it were one. */
 static void add_period(struct database *sum, const struct database *db)
@@ -13,14 +16,37 @@ static void add_period(struct database *sum, const struct database *db)
     pool_stats_add(&sum->period_start, &db->period_start);
 }
 
-static void write_line(const struct pool_stats *a)
+/* The parts of the line that log watchers know, in their order: what stands before a figure, which, what stands behind. */
+static const struct {
+    const char *before;
+    size_t at;
+    const char *behind;
+} line_parts[] = {
+    {"", offsetof(struct pool_stats, xact_count), " xacts/s"},
+    {"", offsetof(struct pool_stats, query_count), " queries/s"},
+    {"", offsetof(struct pool_stats, client_parse_count), " client parses/s"},
+    {"", offsetof(struct pool_stats, server_parse_count), " server parses/s"},
+    {"", offsetof(struct pool_stats, bind_count), " binds/s"},
+    {"in ", offsetof(struct pool_stats, bytes_received), " B/s"},
+    {"out ", offsetof(struct pool_stats, bytes_sent), " B/s"},
+    {"xact ", offsetof(struct pool_stats, xact_time_us), " us"},
+    {"query ", offsetof(struct pool_stats, query_time_us), " us"},
+    {"wait ", offsetof(struct pool_stats, wait_time_us), " us"},
+};
+
+static void write_line(const struct pool_stats *averages)
 {
-    log_info(
-        "stats: %" PRIu64 " xacts/s, %" PRIu64 " queries/s, %" PRIu64 " client parses/s, %" PRIu64
-        " server parses/s, %" PRIu64 " binds/s, in %" PRIu64 " B/s, out %" PRIu64
-        " B/s, xact %" PRIu64 " us, query %" PRIu64 " us, wait %" PRIu64 " us",
-        a->xact_count, a->query_count, a->client_parse_count, a->server_parse_count, a->bind_count,
-        a->bytes_received, a->bytes_sent, a->xact_time_us, a->query_time_us, a->wait_time_us);
+    struct buf line = BUF_INIT(1024);
+
+    for (size_t i = 0; i < ARRAY_LEN(line_parts); i++) {
+        uint64_t figure;
+
+        memcpy(&figure, (const char *)averages + line_parts[i].at, sizeof(figure));
+        (void)buf_append_fmt(&line, "%s%s%" PRIu64 "%s", i == 0 ? "" : ", ", line_parts[i].before, figure,
+                             line_parts[i].behind); /* always fits */
+    }
+    log_info("stats: %s", buf_cstr(&line));
+    buf_done(&line);
 }
 
 static void on_period(struct loop_timer *timer)

@@ -595,10 +595,11 @@ static bool go_on_gathering(struct reader *rd, const uint8_t **data, size_t *len
 
 static bool consume(struct backend *b, const uint8_t *data, size_t len)
 {
-    struct reader rd = {.b = b};
+    struct reader rd; /* not an initialiser: it would clear the out vector, some kilobytes, each time */
     struct frame f;
     bool ok = true;
 
+    rd.b = b;
     reader_begin(&rd);
     while (ok && len > 0) {
         size_t take;

@@ -264,13 +264,25 @@ static bool open_one(struct pool *pool)
     return backend_open(pool) != NULL;
 }
 
+/* Of those that are being cleaned only the ones in their last step: a query that somebody left behind may take long. */
+static unsigned nearly_clean(const struct pool *pool)
+{
+    const struct backend *b;
+    unsigned n = 0;
+
+    list_for_each(&pool->backends[BACKEND_CLEANING], b, link) {
+        n += b->is_reset || b->is_unlistened;
+    }
+    return n;
+}
+
 /* Connections that will be free without our doing: those on their way, and those being cleaned. */
 static unsigned expected(const struct pool *pool)
 {
     unsigned hub = pool->hub != NULL && notify_hub_is_opening(pool->hub) ? 1 : 0;
 
     return pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) + pool_count(pool, BACKEND_SETUP) +
-           pool_count(pool, BACKEND_CHECK) - hub;
+           pool_count(pool, BACKEND_CHECK) + nearly_clean(pool) - hub;
 }
 
 static void open_missing(struct pool *pool)
