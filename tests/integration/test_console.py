@@ -1030,3 +1030,13 @@ def test_the_login_reports_what_drivers_look_for(daemon, console):
     params = console(daemon).params
     assert params["server_encoding"] == params["client_encoding"] == "UTF8"
     assert params["standard_conforming_strings"] == "on" and params["server_version"].startswith("1.25")
+
+
+def test_a_cancel_request_ends_the_wait_of_a_console(daemon, wire, console):
+    busy, client = begin(wire(daemon)), console(daemon)
+    client.send(query("PAUSE"))
+    client.expect_silence(0.1)
+    wire(daemon, login=False).send(cancel_request(client.pid, client.secret))
+    assert client.result().errors[0].code == "57014"
+    client.run("RESUME")
+    busy.run("COMMIT")
