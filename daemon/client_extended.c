@@ -16,6 +16,7 @@
 #include "daemon/util/log.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -80,10 +81,12 @@ static void put_parse(struct relay *r, const char *name, const struct stmt *stmt
     r->c->pool->db->stats.server_parse_count++;
 }
 
+#define NO_STATEMENT STMT_SERVER_NAME_PREFIX "none" /* numbers follow the prefix else: no server has it */
+
 /* Fails on the server, where the client's own message would: see INFLIGHT_DOOMED. */
 static void put_doom(struct relay *r, enum inflight_kind kind, struct prepared *p)
 {
-    static const char body[] = "\0" STMT_SERVER_NAME_PREFIX "none\0\0\0\0\0\0"; /* portal, statement, three counts */
+    static const char body[] = "\0" NO_STATEMENT "\0\0\0\0\0\0"; /* portal, statement, three counts */
 
     if (relay_note_statement(r, kind, INFLIGHT_DOOMED, p, 0)) {
         put_header(r, 'B', sizeof(body) - 1 + 1);
@@ -152,7 +155,7 @@ static void ensure_unnamed(struct relay *r)
 /* --- named statements --- */
 
 enum found {
-    FOUND,      /* *ret_name is what the server connection calls it */
+    FOUND,      /* *ret_name is what to call it on the server connection; *ret_p is NULL when nothing is called so */
     FOUND_NOT,  /* not a statement of the client's: the server shall say so */
     FOUND_LATER, /* the client is on hold until it is prepared */
     FOUND_STALE, /* its result has changed */
@@ -186,10 +189,14 @@ static enum found find_statement(struct relay *r, const char *client_name, char 
     uint32_t id;
 
     c->probing = prepared_unref(c->probing);
+    *ret_p = p;
+    if (p == NULL && strncmp(client_name, NO_STATEMENT, sizeof(STMT_SERVER_NAME_PREFIX) - 1) == 0) {
+        (void)snprintf(ret_name, STMT_SERVER_NAME_MAX_BYTES, "%s", NO_STATEMENT); /* fits; not whose it is there */
+        return FOUND;
+    }
     if (p == NULL || inflight_is_skipping(&r->b->inflight)) {
         return FOUND_NOT;
     }
-    *ret_p = p;
     id = p->server_id != 0 ? p->server_id : stmt_cache_use(&r->b->stmts, p->stmt, p->version);
     if (id != 0) {
         stmt_server_name(ret_name, id);
@@ -201,6 +208,135 @@ static enum found find_statement(struct relay *r, const char *client_name, char 
     prepare_here(r, p);
     return FOUND_LATER;
 }
+
+/* --- SQL that means a prepared statement of the protocol --- */
+
+static const char *skip_blanks(const char *p)
+{
+    while (isspace((unsigned char)*p)) {
+        p++;
+    }
+    return p;
+}
+
+static const char *skip_word(const char *p, const char *word)
+{
+    size_t len = strlen(word);
+
+    if (strncasecmp(p, word, len) != 0 || isalnum((unsigned char)p[len]) || p[len] == '_') {
+        return NULL;
+    }
+    return skip_blanks(p + len);
+}
+
+/* Takes an identifier as PostgreSQL would read it. NULL: there is none, or it does not fit. */
+static const char *take_identifier(const char *p, char *name, size_t size)
+{
+    size_t n = 0;
+
+    if (*p == '"') {
+        for (p++; *p != '\0' && (*p != '"' || p[1] == '"'); p++) {
+            p += *p == '"';
+            if (n + 1 >= size) {
+                return NULL;
+            }
+            name[n++] = *p;
+        }
+        if (*p != '"') {
+            return NULL;
+        }
+        p++;
+    } else {
+        for (; isalnum((unsigned char)*p) || *p == '_' || *p == '$' || (unsigned char)*p >= 0x80; p++) {
+            if (n + 1 >= size) {
+                return NULL;
+            }
+            name[n++] = (char)tolower((unsigned char)*p);
+        }
+    }
+    name[n] = '\0';
+    return n == 0 ? NULL : skip_blanks(p);
+}
+
+/* Is it DEALLOCATE of a statement that was prepared by protocol? Drivers do that. NULL: it is not. */
+static struct prepared *find_deallocated(const struct relay *r, const char *sql)
+{
+    const struct client *c = r->c;
+    char name[256];
+    const char *p;
+
+    if (c->prepared.n == 0 || inflight_is_skipping(&r->b->inflight) || r->b->tx_status == 'E') {
+        return NULL;
+    }
+    p = skip_word(skip_blanks(sql), "deallocate");
+    if (p == NULL) {
+        return NULL;
+    }
+    if (skip_word(p, "prepare") != NULL) {
+        p = skip_word(p, "prepare");
+    }
+    p = take_identifier(p, name, sizeof(name));
+    if (p == NULL || (*p != '\0' && (*p != ';' || *skip_blanks(p + 1) != '\0'))) {
+        return NULL;
+    }
+    return prepared_set_find(&c->prepared, name);
+}
+
+#define DEALLOCATE_MAX_BYTES (sizeof("DEALLOCATE ") + STMT_SERVER_NAME_MAX_BYTES)
+
+/* The server may not have the statement, and if so then under a name of ours that others share. So it gets an empty one
+ * to drop instead: the answer, and when it comes, are its own. */
+static bool replace_deallocated(struct relay *r, struct prepared *p, char ret_sql[DEALLOCATE_MAX_BYTES])
+{
+    char name[STMT_SERVER_NAME_MAX_BYTES];
+
+    stmt_server_name(name, stmt_cache_new_id(&r->b->stmts));
+    if (!relay_note_statement(r, INFLIGHT_PARSE, INFLIGHT_INJECTED, NULL, 0)) {
+        return false;
+    }
+    put_header(r, 'P', strlen(name) + 1 + 3);
+    outvec_copy(&r->out, name, strlen(name) + 1);
+    outvec_copy(&r->out, "\0\0", 3); /* no text, no types */
+    (void)snprintf(ret_sql, DEALLOCATE_MAX_BYTES, "DEALLOCATE %s", name); /* fits */
+    prepared_set_remove(&r->c->prepared, p);
+    return true;
+}
+
+size_t extended_query(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    char sql[DEALLOCATE_MAX_BYTES];
+    struct prepared *p;
+
+    if (len < f->total || m[f->total - 1] != '\0') {
+        return 0;
+    }
+    p = find_deallocated(r, (const char *)m + FRAME_HEADER_BYTES);
+    if (p == NULL || !replace_deallocated(r, p, sql) || !relay_note(r, INFLIGHT_QUERY)) {
+        return 0;
+    }
+    put_header(r, 'Q', strlen(sql) + 1);
+    outvec_copy(&r->out, sql, strlen(sql) + 1);
+    return f->total;
+}
+
+/* The same, prepared as the unnamed statement. */
+static bool parse_deallocate(struct relay *r, const char *text)
+{
+    char sql[DEALLOCATE_MAX_BYTES];
+    struct prepared *p = find_deallocated(r, text);
+
+    if (p == NULL || !replace_deallocated(r, p, sql) || !relay_note(r, INFLIGHT_PARSE)) {
+        return false;
+    }
+    set_unnamed(r, NULL, 0); /* of use in this batch only */
+    put_header(r, 'P', 1 + strlen(sql) + 1 + 2);
+    outvec_copy(&r->out, "", 1);
+    outvec_copy(&r->out, sql, strlen(sql) + 1);
+    outvec_copy(&r->out, "\0", 2);
+    return true;
+}
+
+/* --- Parse --- */
 
 static size_t parse_named(struct relay *r, const uint8_t *m, size_t len, const struct frame *f, size_t body_at)
 {
@@ -275,6 +411,13 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
             return wait_for_more(c, len, f);
         }
         if (!inflight_is_skipping(&r->b->inflight)) {
+            if (after_string(m, f->total, body_at) > 0 && parse_deallocate(r, (const char *)m + body_at)) {
+                c->pool->db->stats.client_parse_count++;
+                return f->total;
+            }
+            if (!r->is_open) {
+                return 0;
+            }
             set_unnamed(r, m + body_at, f->total - body_at);
             if (client_notify_parse(c, c->unnamed) == NOTIFY_REFUSE) {
                 relay_refuse_listen(r, INFLIGHT_PARSE);
@@ -329,7 +472,8 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
     size_t name_at = after_string(m, len, FRAME_HEADER_BYTES);
     size_t rest_at = name_at == 0 ? 0 : after_string(m, len, name_at);
     char name[STMT_SERVER_NAME_MAX_BYTES];
-    struct prepared *p = NULL;
+    struct prepared *p;
+    bool renamed = false;
     struct frame rest;
     size_t taken;
 
@@ -352,9 +496,9 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
             c->body_discarded = true;
             return MIN(len, (size_t)f->total);
         case FOUND_NOT:
-            p = NULL;
             break;
         case FOUND:
+            renamed = true;
             break;
         }
     }
@@ -363,7 +507,7 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
     if (c->state == CLIENT_CLOSED || !relay_note(r, INFLIGHT_BIND)) {
         return 0;
     }
-    if (p == NULL) {
+    if (!renamed) {
         return relay_pass_on(r, m, len, f);
     }
     put_header(r, 'B', name_at - FRAME_HEADER_BYTES + strlen(name) + 1 + f->total - rest_at);
@@ -385,7 +529,7 @@ size_t extended_describe(struct relay *r, const uint8_t *m, size_t len, const st
 {
     struct client *c = r->c;
     char name[STMT_SERVER_NAME_MAX_BYTES];
-    struct prepared *p = NULL;
+    struct prepared *p;
 
     if (len < f->total || m[f->total - 1] != '\0') {
         return wait_for_more(c, len, f);
@@ -474,103 +618,6 @@ size_t extended_close_alone(struct client *c, const uint8_t *m, size_t len, cons
     }
     (void)prepared_unref(forget(c, (const char *)m + FRAME_HEADER_BYTES + 1));
     client_send(c, close_complete, sizeof(close_complete));
-    return f->total;
-}
-
-/* --- SQL that means a prepared statement of the protocol --- */
-
-static const char *skip_blanks(const char *p)
-{
-    while (isspace((unsigned char)*p)) {
-        p++;
-    }
-    return p;
-}
-
-static const char *skip_word(const char *p, const char *word)
-{
-    size_t len = strlen(word);
-
-    if (strncasecmp(p, word, len) != 0 || isalnum((unsigned char)p[len]) || p[len] == '_') {
-        return NULL;
-    }
-    return skip_blanks(p + len);
-}
-
-/* Takes an identifier as PostgreSQL would read it. NULL: there is none, or it does not fit. */
-static const char *take_identifier(const char *p, char *name, size_t size)
-{
-    size_t n = 0;
-
-    if (*p == '"') {
-        for (p++; *p != '\0' && (*p != '"' || p[1] == '"'); p++) {
-            p += *p == '"';
-            if (n + 1 >= size) {
-                return NULL;
-            }
-            name[n++] = *p;
-        }
-        if (*p != '"') {
-            return NULL;
-        }
-        p++;
-    } else {
-        for (; isalnum((unsigned char)*p) || *p == '_' || *p == '$' || (unsigned char)*p >= 0x80; p++) {
-            if (n + 1 >= size) {
-                return NULL;
-            }
-            name[n++] = (char)tolower((unsigned char)*p);
-        }
-    }
-    name[n] = '\0';
-    return n == 0 ? NULL : skip_blanks(p);
-}
-
-/* DEALLOCATE of a statement that was prepared by protocol: drivers do that. The server knows it under another name, if
- * at all, so we do what it would have done. */
-size_t extended_query(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
-{
-    struct client *c = r->c;
-    const char *p = (const char *)m + FRAME_HEADER_BYTES;
-    char name[256];
-    struct prepared *known;
-    struct buf msg = BUF_INIT(256);
-    size_t start;
-
-    if (len < f->total || m[f->total - 1] != '\0' || c->prepared.n == 0 || !inflight_is_empty(&r->b->inflight) ||
-        inflight_is_skipping(&r->b->inflight) || r->b->tx_status == 'E') {
-        return 0;
-    }
-    p = skip_word(skip_blanks(p), "deallocate");
-    if (p == NULL) {
-        return 0;
-    }
-    if (skip_word(p, "prepare") != NULL) {
-        p = skip_word(p, "prepare");
-    }
-    p = take_identifier(p, name, sizeof(name));
-    if (p == NULL || (*p != '\0' && (*p != ';' || *skip_blanks(p + 1) != '\0'))) {
-        return 0;
-    }
-    known = prepared_set_find(&c->prepared, name);
-    if (known == NULL) {
-        return 0;
-    }
-    prepared_set_remove(&c->prepared, known);
-    start = wire_begin(&msg, 'C');
-    wire_put_cstr(&msg, "DEALLOCATE");
-    wire_end(&msg, start);
-    if (!r->b->inflight.unsynced) {
-        startup_put_ready(&msg, r->b->tx_status);
-        r->answered = true;
-    } else if (relay_note_statement(r, INFLIGHT_SYNC, INFLIGHT_INJECTED, NULL, 0)) {
-        /* A query ends an extended batch that has no Sync yet. The ReadyForQuery follows when the server has done so. */
-        put_header(r, 'S', 0);
-        relay_hold(r, HOLD_READY);
-        c->held_status = r->b->tx_status;
-    }
-    client_send_buf(c, &msg);
-    c->pool->db->stats.query_count++;
     return f->total;
 }
 

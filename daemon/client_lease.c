@@ -317,6 +317,9 @@ static void on_voided(struct lease *l, const struct inflight_entry *e)
         prepared_set_remove(&c->prepared, e->prepared);
     } else if (e->kind == INFLIGHT_PARSE && e->origin == INFLIGHT_INJECTED && e->prepared->server_id == e->server_id) {
         e->prepared->server_id = 0;
+    } else if (e->kind == INFLIGHT_DESCRIBE_STATEMENT && e->origin == INFLIGHT_INJECTED && e->prepared != NULL &&
+               e->prepared->server_id == e->server_id) {
+        e->prepared->server_id = 0; /* parsed, but not described: it has no version, and no number on other servers */
     } else if (e->kind == INFLIGHT_CLOSE && e->origin == INFLIGHT_ANSWERED && e->prepared != NULL &&
                prepared_set_find(&c->prepared, e->prepared->name) == NULL) {
         if (!prepared_set_add(&c->prepared, e->prepared)) {

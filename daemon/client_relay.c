@@ -193,11 +193,8 @@ static bool is_terminate(struct client *c, const struct frame *f)
 static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
 {
     struct client *c = r->c;
-    size_t taken = extended_query(r, m, len, f);
+    size_t taken;
 
-    if (taken > 0 || !r->is_open) {
-        return taken;
-    }
     if (c->pool->limits.mode != POOL_SESSION) {
         switch (client_notify_query(c, m, len, f)) {
         case NOTIFY_GO_ON:
@@ -216,6 +213,10 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
     c->unnamed = stmt_unref(c->unnamed); /* a simple query drops the unnamed statement, there as well */
     r->b->unnamed = stmt_unref(r->b->unnamed);
     r->b->unnamed_of = 0;
+    taken = extended_query(r, m, len, f);
+    if (taken > 0 || !r->is_open) {
+        return taken;
+    }
     return relay_note(r, INFLIGHT_QUERY) ? pass_on(r, m, len, f) : 0;
 }
 
@@ -363,10 +364,6 @@ static size_t work(struct client *c, const uint8_t *data, size_t len)
         r.b->out_left = c->body_discarded ? 0 : c->body_left;
         if (conn_queued(&r.b->conn) >= CONN_HIGH_BYTES && c->hold == HOLD_NONE) {
             c->hold = HOLD_FULL;
-        }
-        if (UNLIKELY(r.answered) && c->hold == HOLD_NONE && c->body_left == 0 && backend_is_quiet(r.b) &&
-            c->state == CLIENT_ACTIVE) {
-            client_give_back(c);
         }
     }
     return at;

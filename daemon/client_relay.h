@@ -13,7 +13,6 @@ struct relay {
     struct client *c;
     struct backend *b; /* NULL: no server connection yet */
     bool is_open;      /* b is there and alive: out may be used */
-    bool answered;     /* a message was answered by us: the server connection may not be needed any more */
     struct outvec out;
 };
 

@@ -380,9 +380,9 @@ static bool on_error(struct reader *rd, const uint8_t *m, size_t len, enum infli
         }
         inflight_fail(&b->inflight, on_void, b);
         settle(rd);
-        if (origin == INFLIGHT_INJECTED && !ours && b->lease != NULL && b->lease->ops->resumed != NULL) {
+        if (!ours && b->lease != NULL && b->lease->ops->resumed != NULL) {
             hand_over(rd);
-            b->lease->ops->resumed(b->lease); /* it waited for a statement of ours */
+            b->lease->ops->resumed(b->lease); /* it may wait for a statement of ours that is void now */
             if (b->state == BACKEND_CLOSED) {
                 return false;
             }
