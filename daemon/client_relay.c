@@ -338,7 +338,6 @@ static size_t work(struct client *c, const uint8_t *data, size_t len)
     r.c = c;
     r.b = NULL;
     r.is_open = false;
-    r.answered = false;
 
     if (c->lease.state == LEASE_HELD && !attach(&r)) {
         return len;
