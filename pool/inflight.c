@@ -55,15 +55,15 @@ static bool grow(struct inflight *f)
     return true;
 }
 
-/* Closes the gap from the front: what is removed lies near it. */
-static void remove_at(struct inflight *f, uint32_t i)
+/* Removes the @k entries behind the head. */
+static void remove_behind_head(struct inflight *f, uint32_t k)
 {
-    drop(at(f, i));
-    for (; i > 0; i--) {
-        *at(f, i) = *at(f, i - 1);
+    for (uint32_t i = 1; i <= k; i++) {
+        drop(at(f, i));
     }
-    f->head = (f->head + 1) & (f->cap - 1);
-    f->n--;
+    *at(f, k) = *at(f, 0);
+    f->head = (f->head + k) & (f->cap - 1);
+    f->n -= k;
 }
 
 static bool ends_with_ready(uint8_t kind)
@@ -103,7 +103,7 @@ bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_or
         }
         f->skipping = false;
     }
-    if (UNLIKELY(f->copy_in) && kind == INFLIGHT_SYNC && f->n_copy_ends == 0) {
+    if (UNLIKELY(f->copy_in) && kind == INFLIGHT_SYNC && f->n == 1) {
         f->sync_ignored = true;
         return true;
     }
@@ -119,34 +119,27 @@ bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_or
                                 .server_id = server_id,
                                 .prepared = prepared != NULL ? prepared_ref(prepared) : NULL};
     f->n++;
-    f->n_copy_ends += kind == INFLIGHT_COPY_END;
     if (kind != INFLIGHT_COPY_END) {
         f->unsynced = !ends_with_ready((uint8_t)kind);
     }
     return true;
 }
 
-/* The Syncs that the client sent before it knew that this would be a COPY: the server will ignore them. In one pass, since
- * there may be thousands. */
+/* The Syncs that the client sent before it knew that this would be a COPY: the server will ignore them. Only those right
+ * behind: when anything but a CopyDone follows, the COPY cannot succeed. */
 static void forget_ignored_syncs(struct inflight *f)
 {
-    uint32_t kept = 1;
+    uint32_t k = 0;
     uint32_t i;
 
-    for (i = 1; i < f->n && at(f, i)->kind != INFLIGHT_COPY_END; i++) {
-        if (at(f, i)->kind == INFLIGHT_SYNC) {
-            drop(at(f, i));
-            f->sync_ignored = true;
-        } else {
-            *at(f, kept++) = *at(f, i);
-        }
+    while (k + 1 < f->n && at(f, k + 1)->kind == INFLIGHT_SYNC) {
+        k++;
     }
-    if (kept < i) {
-        for (; i < f->n; i++) {
-            *at(f, kept++) = *at(f, i);
-        }
-        f->n = kept;
+    if (k == 0) {
+        return;
     }
+    remove_behind_head(f, k);
+    f->sync_ignored = true;
     for (i = f->n - 1; i > 0 && at(f, i)->kind == INFLIGHT_COPY_END; i--) {
     }
     f->unsynced = !ends_with_ready(at(f, i)->kind);
@@ -161,17 +154,11 @@ static void begin_copy(struct inflight *f)
 
 static void end_copy(struct inflight *f)
 {
-    if (!f->copy_in) {
-        return;
+    if (f->copy_in && f->n > 1 && at(f, 1)->kind == INFLIGHT_COPY_END) {
+        remove_behind_head(f,
+                           1); /* it belongs to the copy that ends now; others are for later ones */
     }
     f->copy_in = false;
-    for (uint32_t i = 0; f->n_copy_ends > 0; i++) {
-        if (at(f, i)->kind == INFLIGHT_COPY_END) {
-            remove_at(f, i); /* the first one belongs to the copy that ends now */
-            f->n_copy_ends--;
-            return;
-        }
-    }
 }
 
 #define QUERY BIT(INFLIGHT_QUERY)
@@ -219,7 +206,8 @@ enum inflight_step inflight_step(struct inflight *f, uint8_t type)
     if (((answers[type].part_of | answers[type].ends) & kind) == 0) {
         return INFLIGHT_ABSURD;
     }
-    if (f->copy_in && type != 'C' && (answers[type].ends & kind) != 0) {
+    if (f->copy_in && type != 'C' &&
+        ((answers[type].ends & kind) != 0 || type == 'G' || type == 'W')) {
         return INFLIGHT_ABSURD; /* a COPY ends with its CommandComplete or an error */
     }
     if (type == 'G' || type == 'W') {
@@ -234,7 +222,6 @@ void inflight_pop(struct inflight *f)
 {
     fatal_unless(f->n > 0);
     do {
-        f->n_copy_ends -= at(f, 0)->kind == INFLIGHT_COPY_END;
         drop(at(f, 0));
         f->head = (f->head + 1) & (f->cap - 1);
         f->n--;

@@ -69,7 +69,6 @@ struct inflight {
                     * last ReadyForQuery said */
     bool sync_ignored; /* a Sync was taken for one that the running COPY ignores */
     bool doubtful;
-    uint32_t n_copy_ends;
     struct inflight_entry first[8];
 };
 

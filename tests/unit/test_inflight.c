@@ -128,6 +128,8 @@ static const struct {
     {"extended copy fails, its end comes later",
      ">PBE <1! <2! <G+ <E*E =0 skip nocopy >c =0 >S =1 <Z! nodoubt"},
     {"extended copy fails, libpq's late sync", ">PBES <1! <2! <G+ <E*E skip >cS =1 <Z!"},
+    {"a copy that reads nothing, then one that does", ">QQcS <G+ <E* =4 <Z! <G+ <C+ <Z! =1 <Z!"},
+    {"a copy that reads nothing, then a parse", ">QPS <G+ <E* nodoubt <Z! <1! <Z!"},
     {"copy in and execute in one segment", ">PBEcBES <1! <2! <G+ <C! <2! <C! <Z!"},
 
     /* "cannot copy to view": the early Sync may have been read by nobody, then it is answered as well */
@@ -152,6 +154,7 @@ static const struct {
     {"answers of other requests to a query", ">Q <1# <2# <3# <n# <t# <s# <V# =1"},
     {"answers of other requests to a function call", ">F <C# <T# <D# <G# <1# nocopy =1"},
     {"messages of a login", ">Q <R# <K# <v# <p# =1"},
+    {"a copy within a copy", ">Q <G+ <G# <W# =1"},
     {"a copy ends without its tag", ">Q <G+ <Z# =1"},
     {"an extended copy ends without its tag", ">E <G+ <s# <I# =1"},
 };
