@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: ISC */
-/* Who is it, and can it prove that? Takes the StartupMessage apart, finds how the client has to log in (auth_type or HBA
- * rules) and its secret (auth_file or auth_query), and runs the exchange. A user or database that does not exist goes
- * through the same exchange with a made-up secret, so that nobody can tell before a password is right.
- * PG15 protocol, "Start-up" and "SASL Authentication". */
-#include "daemon/auth_query.h"
-#include "daemon/client.h"
+/* Who is it, and can it prove that? Takes the StartupMessage apart, finds how the client has to log
+ * in (auth_type or HBA rules), and runs the exchange. A user or database that does not exist goes
+ * through the same exchange with a made-up secret, so that nobody can tell before a password is
+ * right. PG15 protocol, "Start-up". */
+#include "daemon/client_auth_internal.h"
 #include "daemon/listener.h"
 #include "daemon/reload.h"
 
 #include "daemon/util/fatal.h"
-#include "daemon/util/log.h"
-#include "daemon/util/num.h"
-#include "protocol/md5.h"
 #include "protocol/scram_cache.h"
-#include "protocol/scram_server.h"
 
 #include <netinet/in.h>
 #include <pwd.h>
@@ -26,31 +21,6 @@
 
 #define NAME_MAX_BYTES 127 /* of a user or database; PostgreSQL's own limit is 63 */
 
-enum {
-    AUTH_CLEARTEXT = 3,
-    AUTH_MD5 = 5,
-    AUTH_SASL = 10,
-    AUTH_SASL_CONTINUE = 11,
-    AUTH_SASL_FINAL = 12,
-};
-
-struct auth {
-    enum auth_type method;
-    const struct hba_rule *rule; /* borrowed from the configuration; NULL: by auth_type. Used within one call only */
-    bool is_mock;                /* the user does not exist */
-    bool has_no_database;        /* nor does the database: told once the user has proved who it is */
-    struct database *database;   /* NULL: does not exist; may not be used after a wait without looking it up again */
-    struct secret secret;        /* what is known of the password */
-    enum secret_kind kind;
-    uint32_t mock_iterations;    /* of a made-up SCRAM secret */
-    uint8_t salt[MD5_SALT_BYTES];
-    struct scram_server *scram;
-    struct scram_keys learnt;    /* what the client's proof gave away */
-    bool expects_initial;        /* SASL: the mechanism is still to come */
-    bool expects_first;          /* SASL: the mechanism came without data */
-    struct auth_query *query;
-};
-
 struct auth *client_auth_free(struct auth *a)
 {
     if (a == NULL) {
@@ -62,11 +32,6 @@ struct auth *client_auth_free(struct auth *a)
     secret_done(&a->secret);
     free(a);
     return NULL;
-}
-
-static const struct settings *settings_of(const struct client *c)
-{
-    return &c->server->config->settings;
 }
 
 /* --- the StartupMessage --- */
@@ -96,7 +61,7 @@ static void add_wish(struct wishes *w, const char *name, const char *value)
 
 static bool is_ignored(const struct client *c, const char *name)
 {
-    return option_list_has(settings_of(c)->ignore_startup_parameters, name);
+    return option_list_has(client_auth_settings(c)->ignore_startup_parameters, name);
 }
 
 static bool on_option(void *arg, const char *name, const char *value)
@@ -122,7 +87,8 @@ static bool on_option(void *arg, const char *name, const char *value)
     return true;
 }
 
-/* PostgreSQL takes anything here that is a parameter at all; what is none is refused by the server, with its own text. */
+/* PostgreSQL takes anything here that is a parameter at all; what is none is refused by the server,
+ * with its own text. */
 static bool collect_wishes(struct client *c, struct wishes *w)
 {
     const struct startup *s = &c->u.login->startup;
@@ -131,15 +97,17 @@ static bool collect_wishes(struct client *c, struct wishes *w)
         const char *name = s->params[i].name;
         const char *value = s->params[i].value;
 
-        if (strcmp(name, "user") == 0 || strcmp(name, "database") == 0 || strcmp(name, "replication") == 0 ||
-            strncmp(name, "_pq_.", 5) == 0 || is_ignored(c, name)) {
+        if (strcmp(name, "user") == 0 || strcmp(name, "database") == 0 ||
+            strcmp(name, "replication") == 0 || strncmp(name, "_pq_.", 5) == 0 ||
+            is_ignored(c, name)) {
             continue;
         }
         if (strcmp(name, "options") != 0) {
             add_wish(w, name, value);
         } else if (!startup_split_options(value, on_option, w)) {
             client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION,
-                              "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed");
+                              "unsupported options startup parameter: only '-c config=val' and "
+                              "'--config=val' are allowed");
             return false;
         }
     }
@@ -156,7 +124,8 @@ static void add_host_to_name(struct client *c, struct wishes *w, char *text, siz
             name = w->entries[i].value;
         }
     }
-    (void)snprintf(text, size, "%.63s%s%s:%u", name, *name != '\0' ? " - " : "", client_addr(c, addr), c->port);
+    (void)snprintf(text, size, "%.63s%s%s:%u", name, *name != '\0' ? " - " : "",
+                   client_addr(c, addr), c->port);
     text[MIN(size - 1, (size_t)63)] = '\0'; /* as PostgreSQL would cut it */
     add_wish(w, "application_name", text);
 }
@@ -171,27 +140,30 @@ static bool read_startup(struct client *c)
     bool ok;
 
     if (user == NULL || *user == '\0') {
-        client_close_text(c, SQLSTATE_INVALID_AUTHORIZATION, "no PostgreSQL user name specified in startup packet");
+        client_close_text(c, SQLSTATE_INVALID_AUTHORIZATION,
+                          "no PostgreSQL user name specified in startup packet");
         return false;
     }
     if (database == NULL || *database == '\0') {
         database = user;
     }
     if (strlen(user) > NAME_MAX_BYTES || strlen(database) > NAME_MAX_BYTES) {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "user or database name is longer than %d bytes", NAME_MAX_BYTES);
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION,
+                          "user or database name is longer than %d bytes", NAME_MAX_BYTES);
         return false;
     }
     l->user = strdup(user);
     l->database = strdup(database);
     ok = collect_wishes(c, &w);
-    if (ok && settings_of(c)->application_name_add_host) {
+    if (ok && client_auth_settings(c)->application_name_add_host) {
         add_host_to_name(c, &w, app_name, sizeof(app_name));
     }
     if (ok) {
         l->want = params_intern(c->server->env->params, w.entries, w.n);
         ok = l->want != NULL && l->user != NULL && l->database != NULL;
         if (!ok) {
-            client_close_text(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED, "startup parameters are too long");
+            client_close_text(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED,
+                              "startup parameters are too long");
         }
     }
     for (unsigned i = 0; i < w.n_owned; i++) {
@@ -202,7 +174,7 @@ static bool read_startup(struct client *c)
 
 /* --- sending --- */
 
-static void send_auth(struct client *c, uint32_t kind, const void *data, size_t len)
+void client_auth_send(struct client *c, uint32_t kind, const void *data, size_t len)
 {
     struct buf msg = BUF_INIT(8192);
     size_t start = wire_begin(&msg, 'R');
@@ -215,7 +187,7 @@ static void send_auth(struct client *c, uint32_t kind, const void *data, size_t 
 
 /* --- the end of it --- */
 
-static void reject(struct client *c, const char *text)
+void client_auth_reject(struct client *c, const char *text)
 {
     client_close_text(c, SQLSTATE_INVALID_PASSWORD, "%s", text);
 }
@@ -230,7 +202,8 @@ static void keep_credentials(struct client *c, struct auth *a)
     }
     if (a->kind == SECRET_KIND_PLAIN && secret_is_set(&a->secret) &&
         !secret_equals(&known->password, a->secret.data, a->secret.len)) {
-        (void)!secret_set(&known->password, a->secret.data, a->secret.len); /* not kept: the login will say so */
+        (void)!secret_set(&known->password, a->secret.data,
+                          a->secret.len); /* not kept: the login will say so */
     }
     if (a->kind == SECRET_KIND_MD5 && a->secret.len == MD5_TEXT_BYTES) {
         memcpy(known->md5, a->secret.data, MD5_TEXT_SIZE);
@@ -239,7 +212,7 @@ static void keep_credentials(struct client *c, struct auth *a)
 
 static bool may_use_console(const struct client *c)
 {
-    const struct settings *set = settings_of(c);
+    const struct settings *set = client_auth_settings(c);
     const char *user = c->u.login->user;
 
     return set->auth_type == AUTH_TYPE_ANY || option_list_has(set->admin_users, user) ||
@@ -251,8 +224,9 @@ static void accept_console(struct client *c)
     struct buf msg = c->u.login->reply;
     struct server *s = c->server;
     /* With auth_type = any everybody may look, and nobody has proved to be an admin. */
-    bool is_admin = c->u.login->is_own_uid || (settings_of(c)->auth_type != AUTH_TYPE_ANY &&
-                                               option_list_has(settings_of(c)->admin_users, c->u.login->user));
+    bool is_admin = c->u.login->is_own_uid ||
+                    (client_auth_settings(c)->auth_type != AUTH_TYPE_ANY &&
+                     option_list_has(client_auth_settings(c)->admin_users, c->u.login->user));
 
     if (!c->u.login->is_own_uid && !may_use_console(c)) {
         client_close_text(c, SQLSTATE_INVALID_AUTHORIZATION, "not allowed");
@@ -266,8 +240,8 @@ static void accept_console(struct client *c)
     c->u.login->reply = BUF_INIT(0);
     startup_put_auth_ok(&msg);
     if (s->config->settings.log_connections) {
-        client_log(c, LOG_LOG_LEVEL, "login attempt: db=%s user=%s tls=%s", c->u.login->database, c->u.login->user,
-                   c->is_tls ? "yes" : "no");
+        client_log(c, LOG_LOG_LEVEL, "login attempt: db=%s user=%s tls=%s", c->u.login->database,
+                   c->u.login->user, c->is_tls ? "yes" : "no");
     }
     list_remove(&s->logins, &c->link);
     list_add_tail(&s->consoles, &c->link);
@@ -280,7 +254,7 @@ static void accept_console(struct client *c)
     }
 }
 
-static void accept_client(struct client *c)
+void client_auth_accept(struct client *c)
 {
     struct client_login *l = c->u.login;
     struct auth *a = l->auth;
@@ -296,7 +270,8 @@ static void accept_client(struct client *c)
         return;
     }
     if (a->is_mock) { /* a method without a secret lets a made-up user this far */
-        reject(c, a->method == AUTH_TYPE_TRUST ? "\"trust\" authentication failed" : "password authentication failed");
+        client_auth_reject(c, a->method == AUTH_TYPE_TRUST ? "\"trust\" authentication failed"
+                                                           : "password authentication failed");
         return;
     }
     c->user = reload_find_user(s, l->user);
@@ -316,28 +291,7 @@ static void start_md5(struct client *c)
     struct auth *a = c->u.login->auth;
 
     secret_random(a->salt, sizeof(a->salt));
-    send_auth(c, AUTH_MD5, a->salt, sizeof(a->salt));
-}
-
-static bool offers_plus(const struct client *c)
-{
-    uint8_t digest[TLS_END_POINT_MAX_BYTES];
-    size_t len;
-
-    return c->is_tls && tls_end_point(c->conn.tls, TLS_OWN_CERTIFICATE, digest, &len);
-}
-
-static void start_scram(struct client *c)
-{
-    static const char with_plus[] = SCRAM_MECHANISM_PLUS "\0" SCRAM_MECHANISM "\0"; /* and the literal's own NUL */
-    static const char without[] = SCRAM_MECHANISM "\0";
-
-    c->u.login->auth->expects_initial = true;
-    if (offers_plus(c)) {
-        send_auth(c, AUTH_SASL, with_plus, sizeof(with_plus));
-    } else {
-        send_auth(c, AUTH_SASL, without, sizeof(without));
-    }
+    client_auth_send(c, AUTH_MD5, a->salt, sizeof(a->salt));
 }
 
 static bool peer_is(const struct client *c, const char *map)
@@ -362,8 +316,7 @@ static bool certificate_is(const struct client *c, const char *map)
     return ok;
 }
 
-/* What the client has to send for its method, or the verdict where it need not send anything. */
-static void start_exchange(struct client *c)
+void client_auth_exchange(struct client *c)
 {
     struct auth *a = c->u.login->auth;
     const char *map = a->rule != NULL ? a->rule->map : "";
@@ -371,52 +324,52 @@ static void start_exchange(struct client *c)
     switch (a->method) {
     case AUTH_TYPE_ANY:
         a->is_mock = false;
-        accept_client(c);
+        client_auth_accept(c);
         return;
     case AUTH_TYPE_TRUST:
         if (a->is_mock && !c->u.login->is_console) {
-            reject(c, "\"trust\" authentication failed");
+            client_auth_reject(c, "\"trust\" authentication failed");
             return;
         }
-        accept_client(c);
+        client_auth_accept(c);
         return;
     case AUTH_TYPE_PLAIN:
-        send_auth(c, AUTH_CLEARTEXT, NULL, 0);
+        client_auth_send(c, AUTH_CLEARTEXT, NULL, 0);
         return;
     case AUTH_TYPE_MD5:
         /* As PgBouncer and PostgreSQL do: who has a SCRAM secret logs in by SCRAM. */
         if (a->kind == SECRET_KIND_SCRAM) {
             a->method = AUTH_TYPE_SCRAM;
-            start_scram(c);
+            client_scram_start(c);
         } else {
             start_md5(c);
         }
         return;
     case AUTH_TYPE_SCRAM:
-        start_scram(c);
+        client_scram_start(c);
         return;
     case AUTH_TYPE_CERT:
         if (certificate_is(c, map)) {
             a->is_mock = false;
-            accept_client(c);
+            client_auth_accept(c);
         } else {
-            reject(c, "TLS certificate name mismatch");
+            client_auth_reject(c, "TLS certificate name mismatch");
         }
         return;
     case AUTH_TYPE_PEER:
         if (peer_is(c, map)) {
             a->is_mock = false;
-            accept_client(c);
+            client_auth_accept(c);
         } else {
-            reject(c, "unix socket login rejected");
+            client_auth_reject(c, "unix socket login rejected");
         }
         return;
     case AUTH_TYPE_REJECT:
-        reject(c, "login rejected");
+        client_auth_reject(c, "login rejected");
         return;
     case AUTH_TYPE_PAM:
     case AUTH_TYPE_LDAP:
-        send_auth(c, AUTH_CLEARTEXT, NULL, 0);
+        client_auth_send(c, AUTH_CLEARTEXT, NULL, 0);
         return;
     case AUTH_TYPE_HBA:
         break;
@@ -425,35 +378,6 @@ static void start_exchange(struct client *c)
 }
 
 /* --- answers --- */
-
-static bool find_scram_keys(struct client *c, struct scram_keys *ret)
-{
-    struct auth *a = c->u.login->auth;
-    struct server *s = c->server;
-    uint32_t iterations = (uint32_t)settings_of(c)->scram_iterations;
-    uint8_t salt[SCRAM_SALT_BYTES];
-    struct scram_cache_query q = {.user = c->u.login->user, .salt = salt, .salt_len = sizeof(salt),
-                                  .iterations = iterations};
-    bool ok;
-
-    if (a->kind == SECRET_KIND_SCRAM) { /* no derivation: neither for those who exist nor for others */
-        return a->is_mock ? scram_keys_mock(s->process_key, c->u.login->user, a->mock_iterations, ret)
-                          : scram_secret_parse(a->secret.data, ret);
-    }
-    if (!scram_salt_of_user(s->process_key, c->u.login->user, salt)) {
-        return false;
-    }
-    if (!a->is_mock && a->kind == SECRET_KIND_PLAIN) {
-        q.password = a->secret.data;
-        q.password_len = a->secret.len;
-        return scram_cache_derive(s->env->scram_cache, &q, ret) == SCRAM_OK;
-    }
-    /* Costs as much as the first login of a user with a plain password, and ends in the same words. */
-    q.password = "";
-    ok = scram_cache_derive(s->mock_cache, &q, ret) == SCRAM_OK;
-    ret->is_mock = true;
-    return ok;
-}
 
 static bool plain_is_right(struct client *c, const char *password)
 {
@@ -467,9 +391,9 @@ static bool plain_is_right(struct client *c, const char *password)
     case SECRET_KIND_MD5:
         return md5_password_check(a->secret.data, password, c->u.login->user) == MD5_OK;
     case SECRET_KIND_SCRAM:
-        if (find_scram_keys(c, &keys)) {
-            right = scram_cache_check(c->server->env->scram_cache, c->u.login->user, password, &keys, &a->learnt) ==
-                    SCRAM_OK;
+        if (client_scram_keys(c, &keys)) {
+            right = scram_cache_check(c->server->env->scram_cache, c->u.login->user, password,
+                                      &keys, &a->learnt) == SCRAM_OK;
         }
         scram_keys_wipe(&keys);
         return right;
@@ -490,12 +414,13 @@ static void on_password(struct client *c, const uint8_t *body, size_t len)
         return;
     }
     if (a->is_mock && (a->method != AUTH_TYPE_PLAIN || a->kind != SECRET_KIND_SCRAM)) {
-        reject(c, "password authentication failed");
+        client_auth_reject(c, "password authentication failed");
         return;
     }
     if (a->method == AUTH_TYPE_PLAIN) {
-        right = plain_is_right(c, password) && !a->is_mock; /* the derivation takes its time for both */
-        if (right && a->kind != SECRET_KIND_PLAIN) { /* now the password itself is known */
+        right =
+            plain_is_right(c, password) && !a->is_mock; /* the derivation takes its time for both */
+        if (right && a->kind != SECRET_KIND_PLAIN) {    /* now the password itself is known */
             (void)!secret_set(&a->secret, password, len - 1); /* not kept: the login will say so */
             a->kind = SECRET_KIND_PLAIN;
         }
@@ -512,281 +437,22 @@ static void on_password(struct client *c, const uint8_t *body, size_t len)
         explicit_bzero(md5, sizeof(md5));
     }
     if (!right) {
-        reject(c, "password authentication failed");
+        client_auth_reject(c, "password authentication failed");
         return;
     }
-    accept_client(c);
-}
-
-static bool make_scram(struct client *c, enum scram_mechanism mechanism)
-{
-    struct auth *a = c->u.login->auth;
-    uint8_t nonce[SCRAM_NONCE_BYTES];
-    uint8_t binding[TLS_END_POINT_MAX_BYTES];
-    struct scram_keys keys;
-    struct scram_server_params p = {.keys = &keys, .mechanism = mechanism, .nonce = nonce};
-
-    if (!find_scram_keys(c, &keys)) {
-        return false;
-    }
-    secret_random(nonce, sizeof(nonce));
-    if (c->is_tls && tls_end_point(c->conn.tls, TLS_OWN_CERTIFICATE, binding, &p.binding_len)) {
-        p.binding = binding;
-    }
-    a->scram = scram_server_new(&p);
-    scram_keys_wipe(&keys);
-    return a->scram != NULL;
-}
-
-static void on_client_first(struct client *c, const void *msg, size_t len)
-{
-    struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
-
-    if (scram_server_first(c->u.login->auth->scram, msg, len, &out) != SCRAM_OK) {
-        reject(c, "SASL authentication failed");
-    } else {
-        send_auth(c, AUTH_SASL_CONTINUE, out.data, out.len);
-    }
-    buf_done(&out);
-}
-
-static void on_sasl_initial(struct client *c, const uint8_t *body, size_t len)
-{
-    struct auth *a = c->u.login->auth;
-    struct wire_reader r;
-    const char *name;
-    uint32_t data_len;
-    const uint8_t *data;
-    enum scram_mechanism mechanism;
-
-    wire_reader_init(&r, body, len);
-    name = wire_get_cstr(&r);
-    data_len = wire_get_u32(&r);
-    data = data_len == UINT32_MAX ? NULL : wire_get_bytes(&r, data_len);
-    mechanism = scram_mechanism_by_name(name);
-    if (!wire_at_end(&r) || mechanism == SCRAM_MECH_UNKNOWN ||
-        (mechanism == SCRAM_MECH_SHA_256_PLUS && !offers_plus(c))) {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "client selected an invalid SASL authentication mechanism");
-        return;
-    }
-    a->expects_initial = false;
-    if (!make_scram(c, mechanism)) {
-        reject(c, "SASL authentication failed");
-    } else if (data == NULL) {
-        send_auth(c, AUTH_SASL_CONTINUE, NULL, 0);
-        a->expects_first = true;
-    } else {
-        on_client_first(c, data, data_len);
-    }
-}
-
-static void on_client_final(struct client *c, const uint8_t *body, size_t len)
-{
-    struct auth *a = c->u.login->auth;
-    struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
-    struct buf *reply = &c->u.login->reply;
-    size_t start;
-
-    if (scram_server_final(a->scram, body, len, &out) != SCRAM_OK || a->is_mock) {
-        buf_done(&out);
-        reject(c, "SASL authentication failed");
-        return;
-    }
-    (void)!scram_server_keys(a->scram, &a->learnt); /* none: then it is not passed through */
-    start = wire_begin(reply, 'R'); /* leaves with the welcome, in one go */
-    wire_put_u32(reply, AUTH_SASL_FINAL);
-    wire_put_bytes(reply, out.data, out.len);
-    wire_end(reply, start);
-    buf_done(&out);
-    accept_client(c);
+    client_auth_accept(c);
 }
 
 void client_auth_message(struct client *c, const uint8_t *body, size_t len)
 {
-    struct auth *a = c->u.login->auth;
-
-    if (a->method != AUTH_TYPE_SCRAM) {
-        on_password(c, body, len);
-    } else if (a->expects_initial) {
-        on_sasl_initial(c, body, len);
-    } else if (a->expects_first) {
-        a->expects_first = false;
-        on_client_first(c, body, len);
+    if (c->u.login->auth->method == AUTH_TYPE_SCRAM) {
+        client_scram_message(c, body, len);
     } else {
-        on_client_final(c, body, len);
+        on_password(c, body, len);
     }
 }
 
-/* --- how, and with which secret --- */
-
-/* A number that is always the same for one user and says nothing to others. */
-static uint32_t draw_of_user(const struct client *c)
-{
-    uint8_t salt[SCRAM_SALT_BYTES];
-
-    return scram_salt_of_user(c->server->process_key, c->u.login->user, salt) ? wire_load_u32(salt) : 0;
-}
-
-/* A user that does not exist is as one of auth_file's: the exchange and its cost depend on the kind of the secret, and
- * must not tell the two apart. */
-static void make_up_user(struct client *c)
-{
-    struct auth *a = c->u.login->auth;
-    const struct userlist *list = c->server->config->userlist;
-    unsigned n = userlist_count(list);
-    unsigned skip = n == 0 ? 0 : draw_of_user(c) % n;
-    const struct userlist_entry *e = userlist_next(list, NULL);
-    struct scram_keys keys;
-
-    while (e != NULL && skip-- > 0) {
-        e = userlist_next(list, e);
-    }
-    a->is_mock = true;
-    a->kind = e == NULL || e->kind == SECRET_KIND_EMPTY ? SECRET_KIND_SCRAM : e->kind;
-    a->mock_iterations = (uint32_t)settings_of(c)->scram_iterations;
-    if (e != NULL && e->kind == SECRET_KIND_SCRAM && scram_secret_parse(e->secret.data, &keys)) {
-        a->mock_iterations = keys.iterations;
-        scram_keys_wipe(&keys);
-    }
-}
-
-/* The same where auth_query was asked: as those that it finds. */
-static void make_up_queried_user(struct client *c)
-{
-    struct auth *a = c->u.login->auth;
-
-    a->is_mock = true;
-    a->kind = c->server->queried_kind;
-    a->mock_iterations = (uint32_t)settings_of(c)->scram_iterations;
-}
-
-static void set_secret(struct client *c, const char *data, size_t len)
-{
-    struct auth *a = c->u.login->auth;
-
-    a->kind = secret_kind_of(data, len);
-    if (!secret_set(&a->secret, data, len)) {
-        client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-    }
-}
-
-static void on_auth_query(void *owner, enum auth_query_result result, const struct secret *secret,
-                          const struct pg_error *error)
-{
-    struct client *c = owner;
-    struct auth *a = c->u.login->auth;
-
-    c->u.login->is_busy = false;
-    switch (result) {
-    case AUTH_QUERY_FOUND:
-        if (secret->len == 0 && a->method != AUTH_TYPE_TRUST) { /* nobody can log in with it */
-            make_up_queried_user(c);
-            break;
-        }
-        set_secret(c, secret->data, secret->len);
-        if (c->state != CLIENT_CLOSED && secret->len > 0) {
-            c->server->queried_kind = a->kind;
-        }
-        break;
-    case AUTH_QUERY_NONE:
-        make_up_queried_user(c);
-        break;
-    case AUTH_QUERY_FAILED: {
-        char text[256];
-
-        client_log(c, LOG_WARNING_LEVEL, "auth_query failed: %s", log_escape(text, sizeof(text), error->message));
-        client_close_text(c, SQLSTATE_CONNECTION_FAILURE, "bouncer config error");
-        return;
-    }
-    }
-    a->query = auth_query_free(a->query);
-    if (c->state != CLIENT_CLOSED) {
-        conn_want_read(&c->conn, c->server->loop, true);
-        a->rule = NULL;
-        start_exchange(c);
-    }
-}
-
-static const char *first_set(const char *a, const char *b)
-{
-    return *a != '\0' ? a : b;
-}
-
-/* Looks the user up by auth_query. false: there is none for this database, or it cannot be started (c is closed then). */
-static bool start_auth_query(struct client *c)
-{
-    struct server *s = c->server;
-    const struct settings *set = settings_of(c);
-    const struct database_config *dc = config_database(s->config, c->u.login->database);
-    const char *auth_user;
-    const char *auth_dbname;
-    const char *sql;
-    struct database *auth_db;
-    struct pool *pool;
-
-    if (dc == NULL) {
-        dc = s->config->autodb;
-    }
-    auth_user = first_set(dc != NULL ? dc->auth_user : "", set->auth_user);
-    auth_dbname = first_set(dc != NULL ? dc->auth_dbname : "", set->auth_dbname);
-    sql = first_set(dc != NULL ? dc->auth_query : "", set->auth_query);
-    if (*auth_user == '\0') {
-        return false;
-    }
-    if (config_name_is_console(auth_dbname)) {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "cannot use the reserved \"%s\" database as an auth_dbname",
-                          auth_dbname);
-        return false;
-    }
-    auth_db = reload_find_database(s, first_set(auth_dbname, c->u.login->database));
-    if (auth_db == NULL) {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "authentication database \"%s\" is not configured",
-                          auth_dbname);
-        return false;
-    }
-    if (auth_db->is_disabled) {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "authentication database \"%s\" is disabled", auth_db->name);
-        return false;
-    }
-    pool = reload_get_auth_pool(s, auth_db, auth_user);
-    c->u.login->auth->query = pool != NULL ? auth_query_start(pool, sql, c->u.login->user, on_auth_query, c) : NULL;
-    if (c->u.login->auth->query == NULL) {
-        client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        return false;
-    }
-    c->u.login->is_busy = true;
-    return true;
-}
-
-static bool wants_secret(enum auth_type method)
-{
-    return method == AUTH_TYPE_PLAIN || method == AUTH_TYPE_MD5 || method == AUTH_TYPE_SCRAM;
-}
-
-/* A user that comes from auth_user's own login must be in auth_file, or it would ask for itself for ever. */
-static void find_secret(struct client *c)
-{
-    struct auth *a = c->u.login->auth;
-    const struct userlist *list = c->server->config->userlist;
-    const struct userlist_entry *e = list != NULL ? userlist_find(list, c->u.login->user) : NULL;
-
-    if (e != NULL && (e->kind != SECRET_KIND_EMPTY || !wants_secret(a->method))) {
-        set_secret(c, e->secret.data, e->secret.len);
-    } else if (e != NULL) {
-        make_up_user(c); /* nobody can log in with an empty secret */
-    } else if (a->method == AUTH_TYPE_TRUST || wants_secret(a->method)) {
-        if (!c->u.login->is_console && !a->has_no_database && start_auth_query(c)) {
-            return;
-        }
-        if (c->state == CLIENT_CLOSED) {
-            return; /* and @a is gone */
-        }
-        make_up_user(c);
-    }
-    if (c->state != CLIENT_CLOSED) {
-        start_exchange(c);
-    }
-}
+/* --- how --- */
 
 static void make_sockaddr(const struct client *c, struct sockaddr_storage *ret)
 {
@@ -802,9 +468,10 @@ static bool choose_method(struct client *c)
 {
     struct auth *a = c->u.login->auth;
     struct sockaddr_storage addr;
-    struct hba_login login = {.tls = c->is_tls, .database = c->u.login->database, .user = c->u.login->user};
+    struct hba_login login = {
+        .tls = c->is_tls, .database = c->u.login->database, .user = c->u.login->user};
 
-    a->method = settings_of(c)->auth_type;
+    a->method = client_auth_settings(c)->auth_type;
     if (a->method != AUTH_TYPE_HBA) {
         return true;
     }
@@ -812,7 +479,7 @@ static bool choose_method(struct client *c)
     login.addr = (struct sockaddr *)&addr;
     a->rule = hba_match(c->server->config->hba, &login);
     if (a->rule == NULL) {
-        reject(c, "no authentication method configured for this login (auth_hba_file)");
+        client_auth_reject(c, "no authentication method configured for this login (auth_hba_file)");
         return false;
     }
     a->method = a->rule->method;
@@ -827,7 +494,8 @@ static bool is_own_uid(const struct client *c)
     const char *user = c->u.login->user;
 
     return c->is_unix && (strcmp(user, "pgbouncer") == 0 || strcmp(user, "pgpoold") == 0) &&
-           getsockopt(conn_fd(&c->conn), SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid();
+           getsockopt(conn_fd(&c->conn), SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+           cred.uid == geteuid();
 }
 
 void client_auth_begin(struct client *c)
@@ -849,12 +517,14 @@ void client_auth_begin(struct client *c)
         client_close_text(c, SQLSTATE_CANNOT_CONNECT_NOW, "pooler is shutting down");
         return;
     }
-    if (!l->is_console && s->n_clients > (unsigned)settings_of(c)->max_client_conn) {
-        client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS, "no more connections allowed (max_client_conn)");
+    if (!l->is_console && s->n_clients > (unsigned)client_auth_settings(c)->max_client_conn) {
+        client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS,
+                          "no more connections allowed (max_client_conn)");
         return;
     }
     if (replication != NULL && strcmp(replication, "false") != 0 && strcmp(replication, "0") != 0) {
-        client_close_text(c, SQLSTATE_FEATURE_NOT_SUPPORTED, "replication connections are not pooled");
+        client_close_text(c, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "replication connections are not pooled");
         return;
     }
     if (l->is_console && is_own_uid(c)) {
@@ -866,7 +536,7 @@ void client_auth_begin(struct client *c)
         return;
     }
     /* Nothing is created for a client that has proved nothing: an auto-database comes with its first login. */
-    l->auth->has_no_database =
-        !l->is_console && config_database(s->config, l->database) == NULL && s->config->autodb == NULL;
-    find_secret(c);
+    l->auth->has_no_database = !l->is_console && config_database(s->config, l->database) == NULL &&
+                               s->config->autodb == NULL;
+    client_secret_find(c);
 }
