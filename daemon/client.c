@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/client.h"
 
+#include "daemon/client_echo.h"
 #include "daemon/client_notify.h"
 
 #include "daemon/util/fatal.h"
@@ -231,6 +232,7 @@ static void release_memory(struct client *c)
         free(c->in);
         c->in = NULL;
     }
+    c->echo = client_echo_free(c->echo);
     c->notify = client_notify_free(c->notify);
     prepared_set_done(&c->prepared);
     c->probing = prepared_unref(c->probing);

@@ -22,6 +22,7 @@
 #include "protocol/startup.h"
 
 struct admin_session;
+struct client_echo;
 struct client_notify;
 struct auth;
 struct client_cancel;
@@ -65,6 +66,7 @@ struct client {
     struct buf *in;         /* bytes that wait: an incomplete message, or everything while on hold; owned; NULL: none */
     struct prepared_set prepared;
     struct prepared *probing; /* the statement that HOLD_STATEMENT is about; owned reference */
+    struct client_echo *echo; /* statements for the log; owned; NULL: none */
     struct client_notify *notify; /* LISTEN and NOTIFY; owned; NULL: never used */
     struct stmt *unnamed;   /* its unnamed statement; owned reference; NULL: none, or too long to keep */
     uint32_t body_left;     /* bytes of the message under way that have not come yet */

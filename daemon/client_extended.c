@@ -10,6 +10,7 @@
  * The unnamed one: its text is kept with the client and is parsed again where somebody else's has taken the place.
  *
  * In session mode, and with max_prepared_statements = 0, messages are only counted. PG15 protocol, "Extended Query". */
+#include "daemon/client_echo.h"
 #include "daemon/client_notify.h"
 #include "daemon/client_relay.h"
 
@@ -500,6 +501,13 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
         case FOUND:
             renamed = true;
             break;
+        }
+    }
+    if (UNLIKELY(client_echo_is_on(c))) {
+        const struct stmt *stmt = p != NULL ? p->stmt : c->unnamed;
+
+        if (stmt != NULL) {
+            client_echo_note(c, stmt->body, stmt->body_len);
         }
     }
     client_notify_bind(c, rest_at == name_at + 1 ? c->unnamed : p != NULL ? p->stmt : NULL);

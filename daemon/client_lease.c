@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* What a client's pool and server connection tell it: that it is its turn, that its query is over, that a parameter has
  * changed, that the server is gone. */
+#include "daemon/client_echo.h"
 #include "daemon/client_notify.h"
 #include "daemon/client_relay.h"
 
@@ -207,6 +208,9 @@ static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct 
     if (c->pool->limits.mode == POOL_STATEMENT && status != 'I') {
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "transaction blocks not allowed in statement pooling mode");
         return LEASE_READY_HOLD;
+    }
+    if (UNLIKELY(c->echo != NULL)) {
+        client_echo_ready(c);
     }
     if (UNLIKELY(reapply) && go_back_to_startup(c)) {
         hold_ready(c, READY_WAITS_FOR_PARAMETERS, status);

@@ -7,6 +7,7 @@
  * protocol are client_extended.c's. */
 #include "daemon/client_relay.h"
 
+#include "daemon/client_echo.h"
 #include "daemon/client_notify.h"
 
 #include "daemon/util/fatal.h"
@@ -209,6 +210,9 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
         case NOTIFY_CLOSED:
             return 0;
         }
+    }
+    if (UNLIKELY(client_echo_is_on(c))) {
+        client_echo_note(c, m + FRAME_HEADER_BYTES, MIN(len, (size_t)f->total) - FRAME_HEADER_BYTES);
     }
     c->unnamed = stmt_unref(c->unnamed); /* a simple query drops the unnamed statement, there as well */
     r->b->unnamed = stmt_unref(r->b->unnamed);

@@ -384,6 +384,7 @@ static struct pool_limits global_limits(const struct settings *set)
         .round_robin = set->server_round_robin,
         .reset_always = set->server_reset_query_always,
         .fast_close = set->server_fast_close,
+        .log_min_duration_us = set->log_min_duration_us,
         .abandoned = abandoned_how(set->abandoned_query),
     };
 }
@@ -419,6 +420,7 @@ static struct pool_limits limits_of(const struct pool *pool, const struct config
     lim.query_wait_timeout_us = first_set_us(d->query_wait_timeout_us, set->query_wait_timeout_us);
     lim.server_lifetime_us = first_set_us(d->server_lifetime_us, set->server_lifetime_us);
     lim.mode = mode_of(u == NULL ? POOL_MODE_UNSET : u->pool_mode, d->pool_mode, set->pool_mode);
+    lim.echo = first_set(u == NULL ? OPTION_UNSET : u->echo, d->echo, set->echo) != 0;
     lim.forced_user = *d->user != '\0' && strcmp(d->user, pool->user->name) == 0;
     if (u != NULL) {
         limit_by_user(&lim, u);

@@ -33,6 +33,19 @@ static void env_changed(struct pool_env *env)
     server_changed(container_of(env->ops, struct server, env_ops));
 }
 
+static void on_host_moved(void *owner, const char *name, const struct resolve_answer *answer)
+{
+    struct server *s = owner;
+    struct database *db;
+    struct pool *pool;
+
+    list_for_each(&s->env->databases, db, link) {
+        list_for_each(&db->pools, pool, link) {
+            pool_host_moved(pool, name, answer);
+        }
+    }
+}
+
 static bool make_parts(struct server *s, const char *ini_path)
 {
     struct resolver_settings r = {.resolv_conf = s->config->settings.resolv_conf};
@@ -41,7 +54,7 @@ static bool make_parts(struct server *s, const char *ini_path)
     s->ini_path = strdup(ini_path);
     s->mock_cache = scram_cache_new(MOCK_CACHE_ENTRIES);
     s->canon = canon_new();
-    s->resolver = resolver_new(s->loop, &r, NULL, NULL);
+    s->resolver = resolver_new(s->loop, &r, on_host_moved, s);
     s->env = s->resolver == NULL ? NULL : pool_env_new(s->loop, s->resolver, &s->env_ops);
     return s->ini_path != NULL && s->mock_cache != NULL && s->canon != NULL && s->env != NULL;
 }

@@ -236,6 +236,19 @@ bool backend_inject_params(struct backend *b, struct outvec *v, struct params *w
     return ok;
 }
 
+bool backend_close_if_due(struct backend *b)
+{
+    struct pg_error e;
+
+    if (!b->close_needed || !b->pool->limits.fast_close || b->pool->limits.mode != POOL_SESSION ||
+        b->state != BACKEND_ACTIVE || !backend_is_quiet(b)) {
+        return false;
+    }
+    pg_error_set(&e, SQLSTATE_ADMIN_SHUTDOWN, "database configuration changed");
+    backend_close(b, "server_fast_close", &e);
+    return true;
+}
+
 void backend_want_read(struct backend *b, bool want)
 {
     conn_want_read(&b->conn, b->pool->env->loop, want);

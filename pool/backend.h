@@ -146,6 +146,10 @@ MUSTCHECK bool backend_inject_params(struct backend *b, struct outvec *v, struct
 /* The owner's side has room again, or has not: back-pressure. */
 void backend_want_read(struct backend *b, bool want);
 
+/* server_fast_close in session mode: closes a connection that is to be closed as soon as no transaction is open on it.
+ * true: it is closed, the owner was told. */
+bool backend_close_if_due(struct backend *b);
+
 /* Cleans up after an owner that left; then the connection is free again, or closed. */
 void backend_clean_up(struct backend *b);
 /* Is it in the middle of a message of the client's? Then it is of no more use when the client goes. */

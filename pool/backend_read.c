@@ -307,6 +307,7 @@ static bool on_ready(struct reader *rd, const uint8_t *m, size_t len, enum infli
     }
     hand_over(rd);
     l->ops->ready(l, status);
+    (void)backend_close_if_due(b); /* seen below */
     if (b->state == BACKEND_CLOSED) {
         return false;
     }

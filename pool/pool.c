@@ -477,6 +477,17 @@ void pool_close_idle(struct pool *pool, const char *reason)
     }
 }
 
+/* server_fast_close: a session keeps its server connection for as long as it likes, but a changed one goes at once when
+ * no transaction is open, and else with its end: backend_close_if_due(). */
+static void close_quiet_sessions(struct pool *pool)
+{
+    struct backend *b;
+
+    list_for_each(&pool->backends[BACKEND_ACTIVE], b, link) {
+        (void)backend_close_if_due(b);
+    }
+}
+
 void pool_reconnect(struct pool *pool)
 {
     pool->generation++;
@@ -489,6 +500,9 @@ void pool_reconnect(struct pool *pool)
             b->close_needed = true;
         }
     }
+    if (pool->limits.fast_close) {
+        close_quiet_sessions(pool);
+    }
     pool_dispatch_later(pool);
 }
 
@@ -500,6 +514,33 @@ void pool_kill(struct pool *pool, const struct pg_error *why)
             backend_close(list_entry(list_first(&pool->backends[i]), struct backend, link), "killed", why);
         }
     }
+}
+
+static bool has_address(const struct resolve_answer *answer, const char *text)
+{
+    for (unsigned i = 0; i < answer->n_addrs; i++) {
+        if (strcmp(answer->addrs[i].text, text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void pool_host_moved(struct pool *pool, const char *name, const struct resolve_answer *answer)
+{
+    for (unsigned i = BACKEND_LOGIN; i < BACKEND_CLOSED; i++) {
+        struct backend *b;
+
+        list_for_each(&pool->backends[i], b, link) {
+            if (strcmp(b->host, name) == 0 && !has_address(answer, b->peer.text)) {
+                b->close_needed = true;
+                if (b->state == BACKEND_IDLE) {
+                    backend_close(b, "server DNS entry changed", NULL);
+                }
+            }
+        }
+    }
+    pool_dispatch_later(pool);
 }
 
 /* --- time --- */

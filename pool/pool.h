@@ -32,6 +32,8 @@ struct pool_limits {
     unsigned max_prepared; /* statements kept per server connection; 0: statements pass through unseen */
     bool round_robin;      /* idle connections take turns instead of the last used one first */
     bool reset_always;     /* server_reset_query in every mode */
+    usec_t log_min_duration_us; /* statements that take as long are logged; 0: none */
+    bool echo;             /* every statement is logged */
     bool fast_close;
     bool forced_user;      /* the pool has its own user, so it can be filled before a client comes */
     uint8_t mode;          /* POOL_SESSION, ... */
@@ -97,6 +99,8 @@ void pool_dispatch_later(struct pool *pool);
 
 /* RECONNECT: closes idle connections now and the others when they come back. */
 void pool_reconnect(struct pool *pool);
+/* The addresses of host @name have changed: connections to others are closed when free. */
+void pool_host_moved(struct pool *pool, const char *name, const struct resolve_answer *answer);
 /* Closes the idle connections. */
 void pool_close_idle(struct pool *pool, const char *reason);
 /* Closes all server connections and fails all waiters. */
