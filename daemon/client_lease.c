@@ -128,37 +128,27 @@ static struct params *startup_again(struct client *c)
     return want;
 }
 
-/* What the server connection has of its own reports: the rest may have been reset without a word. */
-static struct params *reported_only(struct client *c, const struct params *p)
-{
-    struct param entries[PARAMS_MAX];
-    unsigned n = 0;
-
-    for (unsigned i = 0; p != NULL && i < p->n; i++) {
-        if (pool_env_is_tracked(c->server->env, p->entries[i].name)) {
-            entries[n++] = p->entries[i];
-        }
-    }
-    return params_intern(c->server->env->params, entries, n);
-}
-
 static bool go_back_to_startup(struct client *c)
 {
     struct backend *b = c->lease.backend;
-    struct params *known = reported_only(c, b->params);
     struct params *want = c->changed_from != NULL ? startup_again(c) : params_ref(c->params);
     struct outvec out;
     bool injected = false;
 
-    if (known != NULL && want != NULL && known != want) {
-        (void)params_unref(b->params);
-        b->params = params_ref(known);
-        outvec_init(&out, &b->conn, c->server->loop);
-        if (backend_inject_params(b, &out, want) && !outvec_is_empty(&out)) {
-            injected = backend_flush(b, &out);
-        }
+    if (want == NULL) {
+        return false;
     }
-    (void)params_unref(known);
+    backend_forget_unreported(b);
+    if (!inflight_is_empty(&b->inflight)) {
+        /* What the client has sent already runs without it, what comes later does not. */
+        (void)params_unref(c->params);
+        c->params = want;
+        return false;
+    }
+    outvec_init(&out, &b->conn, c->server->loop);
+    if (backend_inject_params(b, &out, want) && !outvec_is_empty(&out)) {
+        injected = backend_flush(b, &out);
+    }
     (void)params_unref(want);
     return injected;
 }
@@ -200,9 +190,8 @@ void client_ready_go_on(struct client *c)
 
 static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct outvec *out)
 {
-
     struct client *c = of(l);
-    bool reapply = c->reapply && status != 'E' && inflight_is_empty(&l->backend->inflight);
+    bool reapply = c->reapply && status != 'E';
 
     c->reapply = false;
     if (c->pool->limits.mode == POOL_STATEMENT && status != 'I') {

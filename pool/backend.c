@@ -212,8 +212,53 @@ bool backend_inject_query(struct backend *b, struct outvec *v, const char *sql)
     return backend_note(b, INFLIGHT_QUERY, INFLIGHT_INJECTED, NULL, 0);
 }
 
+/* Does the server tell every change of @name? */
+static bool is_reported(const struct backend *b, const char *name)
+{
+    return params_get(b->pool->welcome, name) != NULL;
+}
+
+void backend_forget_unreported(struct backend *b)
+{
+    struct param entries[PARAMS_MAX];
+    struct params *known;
+    unsigned n = 0;
+
+    for (unsigned i = 0; b->params != NULL && i < b->params->n; i++) {
+        if (is_reported(b, b->params->entries[i].name)) {
+            entries[n++] = b->params->entries[i];
+        }
+    }
+    known = params_intern(b->pool->env->params, entries, n);
+    if (known == NULL) {
+        b->close_needed = true; /* what is in force on it is not known any more */
+        return;
+    }
+    (void)params_unref(b->params);
+    b->params = known;
+}
+
+/* What is in force when @want has been set, as far as it is known now: what is reported keeps its value until the report
+ * comes, and none comes when the new value is but another spelling of the old one. */
+static struct params *params_when_set(const struct backend *b, const struct params *want)
+{
+    struct param entries[PARAMS_MAX];
+    unsigned n = 0;
+
+    for (; want != NULL && n < want->n; n++) {
+        const char *old = params_get(b->params, want->entries[n].name);
+
+        entries[n] = want->entries[n];
+        if (old != NULL && is_reported(b, want->entries[n].name)) {
+            entries[n].value = old;
+        }
+    }
+    return params_intern(b->pool->env->params, entries, n);
+}
+
 bool backend_inject_params(struct backend *b, struct outvec *v, struct params *want)
 {
+    struct params *now;
     struct buf sql = BUF_INIT(4 * PARAMS_MAX_BYTES);
     bool ok;
 
@@ -221,7 +266,8 @@ bool backend_inject_params(struct backend *b, struct outvec *v, struct params *w
         return true;
     }
     params_diff_sql(b->params, want, &sql);
-    ok = buf_ok(&sql);
+    now = params_when_set(b, want);
+    ok = buf_ok(&sql) && now != NULL;
     if (!ok) {
         close_for_memory(b);
     } else if (sql.len > 0) {
@@ -231,7 +277,9 @@ bool backend_inject_params(struct backend *b, struct outvec *v, struct params *w
     if (ok) {
         (void)params_unref(b->params_undo);
         b->params_undo = b->params;
-        b->params = want != NULL ? params_ref(want) : NULL;
+        b->params = now;
+    } else {
+        (void)params_unref(now);
     }
     return ok;
 }

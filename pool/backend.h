@@ -143,6 +143,9 @@ MUSTCHECK bool backend_inject_query(struct backend *b, struct outvec *v, const c
 /* Puts what makes @want the parameters in force before whatever follows. Nothing to do: puts nothing. */
 MUSTCHECK bool backend_inject_params(struct backend *b, struct outvec *v, struct params *want);
 
+/* Something was reset on the server, and what it does not report is back at its default without a word. */
+void backend_forget_unreported(struct backend *b);
+
 /* The owner's side has room again, or has not: back-pressure. */
 void backend_want_read(struct backend *b, bool want);
 

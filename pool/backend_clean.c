@@ -116,6 +116,9 @@ static void go_on(struct backend *b)
         (void)send_query(b, b->pool->queries.reset); /* false: it is closed */
         return;
     }
+    if (b->is_reset) {
+        backend_forget_unreported(b);
+    }
     if (b->injected_failed) {
         backend_close(b, b->is_reset ? "reset query failed" : "rollback failed", NULL);
         return;
