@@ -111,6 +111,11 @@ FLAVOUR_CFLAGS := -O1 -g -fno-omit-frame-pointer
 else
 FLAVOUR_CFLAGS := -O2 -g $(HARDEN_CFLAGS)
 FLAVOUR_LDFLAGS := $(HARDEN_LDFLAGS)
+ifeq ($(FLAVOUR)-$(notdir $(CC)),release-gcc)
+# 6 % fewer instructions a transaction; the daemon is what is installed, so it may take the longer to link.
+FLAVOUR_CFLAGS += -flto=auto
+FLAVOUR_LDFLAGS += -O2 -flto=auto
+endif
 endif
 
 ALL_CPPFLAGS := -D_GNU_SOURCE -I. -DWITH_SYSTEMD=$(WITH_SYSTEMD) -DWITH_PAM=$(WITH_PAM) -DWITH_LDAP=$(WITH_LDAP) \

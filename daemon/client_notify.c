@@ -293,7 +293,7 @@ void client_notify_command(struct client *c, const char *tag)
 {
     struct client_notify *n = c->notify;
 
-    if (n == NULL && (tag[0] == 'D' || !relays(c))) {
+    if (LIKELY(n == NULL) && (tag[0] != 'L' || !relays(c))) {
         return; /* nothing that DISCARD ALL could undo */
     }
     if (n == NULL && strcmp(tag, "LISTEN") != 0) {

@@ -20,6 +20,8 @@
 
 /* While on hold this much is taken from the client, then it is not read any more until the hold is over. */
 #define HOLD_MAX_BYTES ((size_t)64 * 1024)
+/* Buffers up to this size are kept for reuse. */
+#define SPARE_MAX_BYTES ((size_t)4096)
 /* A message up to this long is waited for before a server connection is asked for: nobody keeps one by sending slowly. */
 #define PATIENT_BYTES ((uint32_t)32 * 1024)
 
@@ -380,9 +382,11 @@ static void keep(struct client *c, const uint8_t *data, size_t len)
         return;
     }
     if (c->in == NULL) {
-        c->in = malloc(sizeof(*c->in));
+        struct server *s = c->server;
+
+        c->in = s->n_spare > 0 ? s->spare[--s->n_spare] : calloc(1, sizeof(*c->in));
         if (c->in != NULL) {
-            *c->in = BUF_INIT((size_t)MSG_GATHER_MAX_BYTES + 4 * ENV_SCRATCH_BYTES);
+            c->in->max = (size_t)MSG_GATHER_MAX_BYTES + 4 * ENV_SCRATCH_BYTES;
         }
     }
     if (c->in == NULL || !buf_append(c->in, data, len)) {
@@ -390,12 +394,22 @@ static void keep(struct client *c, const uint8_t *data, size_t len)
     }
 }
 
+/* Small ones are kept for the next client that has to wait: a busy pool queues somebody at every query. */
+static void drop_buf(struct server *s, struct buf *b)
+{
+    if (b->cap <= SPARE_MAX_BYTES && s->n_spare < SERVER_SPARE_BUFS) {
+        buf_clear(b);
+        s->spare[s->n_spare++] = b;
+        return;
+    }
+    buf_done(b);
+    free(b);
+}
+
 static void forget_kept(struct client *c)
 {
     if (c->in != NULL) {
-        buf_done(c->in);
-        free(c->in);
-        c->in = NULL;
+        drop_buf(c->server, take_ptr(c->in));
     }
 }
 
@@ -411,8 +425,7 @@ static void work_on_kept(struct client *c)
     c->in = NULL; /* a callback may close the client: the bytes stay ours until we are through */
     done = work(c, in->data, in->len);
     if (c->state == CLIENT_CLOSED || done >= in->len) {
-        buf_done(in);
-        free(in);
+        drop_buf(c->server, in);
         return;
     }
     buf_consume(in, done);

@@ -158,6 +158,12 @@ struct server *server_free(struct server *s)
     stats_stop(s);
     loop_timer_stop(s->loop, &s->login_timer);
     admin_suspend_done(s);
+    while (s->n_spare > 0) {
+        struct buf *b = s->spare[--s->n_spare];
+
+        buf_done(b);
+        free(b);
+    }
     if (s->env != NULL) {
         free_env(s);
     }

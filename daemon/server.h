@@ -20,6 +20,8 @@ struct database;
 struct signals;
 struct watchdog;
 
+#define SERVER_SPARE_BUFS 64U
+
 enum server_state {
     SERVER_RUNS,
     SERVER_SUSPENDED,
@@ -46,6 +48,8 @@ struct server {
     struct list listeners;      /* struct listener by its link */
     struct tls_context *client_tls; /* NULL: TLS is not offered */
 
+    struct buf *spare[SERVER_SPARE_BUFS]; /* empty buffers of clients that waited, for the next ones */
+    unsigned n_spare;
     struct list logins;         /* clients that have not logged in yet, oldest first */
     struct list consoles;       /* clients of the console */
     struct loop_timer login_timer;

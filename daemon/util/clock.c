@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-static usec_t now_us; /* one of the two allowed globals, the other is the logger */
+usec_t clock_turn_us; /* one of the two allowed globals, the other is the logger */
 static bool faked;
 
 static uint64_t read_clock_us(clockid_t id)
@@ -15,25 +15,23 @@ static uint64_t read_clock_us(clockid_t id)
     return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
 }
 
-usec_t clock_now_us(void)
+usec_t clock_first_us(void)
 {
-    if (now_us == 0) {
-        clock_update();
-    }
-    return now_us;
+    clock_update();
+    return clock_turn_us;
 }
 
 void clock_update(void)
 {
     if (!faked) {
-        now_us = read_clock_us(CLOCK_MONOTONIC);
+        clock_turn_us = read_clock_us(CLOCK_MONOTONIC);
     }
 }
 
 uint64_t clock_wall_of_us(usec_t at_us)
 {
     uint64_t wall_us = clock_wall_now_us();
-    uint64_t mono_us = faked ? now_us : read_clock_us(CLOCK_MONOTONIC);
+    uint64_t mono_us = faked ? clock_turn_us : read_clock_us(CLOCK_MONOTONIC);
 
     return mono_us >= at_us ? wall_us - (mono_us - at_us) : wall_us + (at_us - mono_us);
 }
@@ -46,5 +44,5 @@ uint64_t clock_wall_now_us(void)
 void clock_fake(usec_t fake_us)
 {
     faked = true;
-    now_us = fake_us;
+    clock_turn_us = fake_us;
 }

@@ -11,8 +11,14 @@ typedef uint64_t usec_t;
 #define USEC_PER_MSEC ((usec_t)1000)
 #define USEC_PER_SEC ((usec_t)1000000)
 
+extern usec_t clock_turn_us; /* private to clock_now_us() and clock.c */
+usec_t clock_first_us(void);  /* private as well */
+
 /* The time of this turn of the loop. Never 0 after the first clock_update(). */
-usec_t clock_now_us(void);
+static inline usec_t clock_now_us(void)
+{
+    return clock_turn_us != 0 ? clock_turn_us : clock_first_us();
+}
 
 /* Reads the clock; the loop calls it once per turn, before the callbacks. */
 void clock_update(void);
