@@ -13,7 +13,7 @@ import pytest
 from wire import (CANCEL_CODE, GSS_CODE, PROTOCOL_3_0, PROTOCOL_3_2, SSL_CODE, Client, Closed, ServerError,
                   cancel_request, msg, query, raw, special, startup)
 
-STARTUP_MAX = 10000
+STARTUP_MAX = 10004
 
 
 def assert_lives(daemon):
@@ -291,6 +291,19 @@ def test_a_cancel_request_with_a_wrong_key_does_nothing(pg, pgpoold, wire, event
     messages = killer.expect_closed()
     assert [m.kind for m in messages] == (["E"] if change == "shorter key" else [])
     assert not client.result().errors
+
+
+def test_a_cancel_request_ends_a_query_in_the_queue(pg, pgpoold, wire, eventually):
+    daemon = pgpoold(databases={"test": f"host={pg.host} port={pg.port} pool_size=1"}, pool_mode="transaction")
+    holder, waiting = wire(daemon), wire(daemon)
+    holder.run("BEGIN")
+    waiting.send(query("SELECT 1"))
+    eventually(lambda: daemon.show("pools", database="test")[0]["cl_waiting"] == 1)
+    wire(daemon, login=False).send(cancel_request(waiting.pid, waiting.secret))
+    result = waiting.result()
+    assert (result.errors[0].code, result.errors[0].severity, result.status) == ("57014", "ERROR", "I")
+    assert holder.query("END").status == "I"
+    assert waiting.run("SELECT 2") == [("2",)]
 
 
 # ---------------------------------------------------------------------------------- addresses
