@@ -315,6 +315,33 @@ static bool on_ready(struct reader *rd, const uint8_t *m, size_t len, enum infli
     return true;
 }
 
+/* The answer to a Sync of which a failed COPY left open whether it was read. */
+static bool on_late_ready(struct reader *rd, const uint8_t *m, size_t len)
+{
+    struct backend *b = rd->b;
+    struct lease *l = b->lease;
+    uint8_t status = m[FRAME_HEADER_BYTES];
+
+    b->tx_status = status;
+    if (l == NULL) {
+        backend_clean_ready(b);
+        return b->state != BACKEND_CLOSED;
+    }
+    count_query(b, status);
+    if (l->ops->before_ready(l, status, rd->has_sink ? &rd->out : NULL) == LEASE_READY_FORWARD) {
+        forward(rd, m, len);
+    }
+    if (b->lease == l) {
+        hand_over(rd);
+        l->ops->ready(l, status);
+    }
+    if (b->state == BACKEND_CLOSED) {
+        return false;
+    }
+    reader_begin(rd);
+    return true;
+}
+
 static void forward_own(struct reader *rd, const char *sqlstate, const char *message)
 {
     struct buf text = BUF_INIT(4096);
@@ -380,6 +407,7 @@ static bool on_error(struct reader *rd, const uint8_t *m, size_t len, enum infli
             b->lease->ops->failed_query(b->lease);
         }
         inflight_fail(&b->inflight, on_void, b);
+        b->close_needed = b->close_needed || inflight_is_doubtful(&b->inflight);
         settle(rd);
         if (!ours && b->lease != NULL && b->lease->ops->resumed != NULL) {
             hand_over(rd);
@@ -450,7 +478,7 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
     case 'S':
         return on_parameter(rd, m, len, origin == INFLIGHT_INJECTED);
     case 'Z':
-        return on_ready(rd, m, len, origin);
+        return step == INFLIGHT_NONE ? on_late_ready(rd, m, len) : on_ready(rd, m, len, origin);
     case 'E':
         return on_error(rd, m, len, step);
     case 'A':

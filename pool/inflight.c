@@ -199,6 +199,11 @@ enum inflight_step inflight_step(struct inflight *f, uint8_t type)
     if (type == 'E') {
         return f->n == 0 ? INFLIGHT_NONE : INFLIGHT_FAILS;
     }
+    if (f->n == 0 && type == 'Z' && f->doubtful) {
+        f->skipping = false; /* that Sync was answered after all */
+        f->unsynced = false;
+        return INFLIGHT_NONE;
+    }
     if (f->n == 0) {
         return INFLIGHT_ABSURD;
     }
