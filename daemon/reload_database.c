@@ -279,13 +279,13 @@ static bool apply_forced(struct database *db, const struct config *c,
     const struct userlist_entry *e;
 
     db->has_forced_user = *entry->user != '\0';
-    if (!db->has_forced_user) {
-        credentials_wipe(&db->forced);
-        return true;
-    }
     if (secret_is_set(&entry->password)) {
         return take_secret(&db->forced, &entry->password,
                            secret_kind_of(entry->password.data, entry->password.len));
+    }
+    if (!db->has_forced_user) {
+        credentials_wipe(&db->forced);
+        return true;
     }
     e = listed(c->userlist, entry->user);
     if (e == NULL) {
@@ -431,6 +431,16 @@ static struct pool_limits limits_of(const struct pool *pool, const struct config
     return lim;
 }
 
+/* password= without user= is for everybody, except auth_user: that one is in auth_file. */
+static bool has_forced_password(const struct pool *pool, const struct config *c,
+                                const struct database_config *d)
+{
+    const char *auth_user = *d->auth_user != '\0' ? d->auth_user : c->settings.auth_user;
+
+    return *d->user == '\0' && secret_is_set(&d->password) &&
+           strcmp(auth_user, pool->user->name) != 0;
+}
+
 bool reload_apply_pool(struct pool *pool, const struct config *c)
 {
     const struct database_config *d = reload_entry(pool->db);
@@ -442,7 +452,9 @@ bool reload_apply_pool(struct pool *pool, const struct config *c)
         return true; /* its entry is gone, and so will be the pool */
     }
     lim = limits_of(pool, c, d);
-    pool->credentials = lim.forced_user ? &pool->db->forced : &pool->user->credentials;
+    pool->credentials = lim.forced_user || has_forced_password(pool, c, d)
+                            ? &pool->db->forced
+                            : &pool->user->credentials;
     pool_set_limits(pool, &lim);
     return pool_set_queries(pool, *d->connect_query == '\0' ? set->connect_query : d->connect_query,
                             set->server_reset_query, strcmp(check, "<empty>") == 0 ? " " : check);

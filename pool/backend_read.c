@@ -55,7 +55,11 @@ static bool absurd(struct backend *b, const char *what)
     struct pg_error e;
 
     pg_error_set(&e, SQLSTATE_PROTOCOL_VIOLATION, "unexpected message from the server: %s", what);
-    backend_close(b, "protocol violation by the server", &e);
+    if (b->state == BACKEND_LOGIN || b->state == BACKEND_SETUP) {
+        backend_open_failed(b, &e, false); /* counts as an attempt: not tried again at once */
+    } else {
+        backend_close(b, "protocol violation by the server", &e);
+    }
     return false;
 }
 
