@@ -27,6 +27,7 @@
 #include "protocol/outvec.h"
 
 struct lease;
+struct notify_hub;
 struct pool;
 struct backend_login;
 
@@ -67,10 +68,12 @@ struct backend {
     bool needs_reset;      /* cleaning: the reset query is due */
     bool runs_out;         /* cleaning: the owner's last query runs to its end */
     bool cancel_sent;      /* cleaning: the abandoned query was cancelled */
-    bool is_hub;           /* the LISTEN hub of the pool: never leased */
+    uint32_t unread_bytes; /* cleaning: results that came for nobody while runs_out */
+    bool is_hub;           /* a LISTEN hub of the pool: never leased */
     bool listens;          /* a client's LISTEN has completed on it: UNLISTEN * is due before anybody else has it */
     bool is_unlistened;    /* cleaning: UNLISTEN * was sent */
     uint32_t owner_pid;    /* the virtual pid of who has it or had it last; 0: nobody */
+    struct notify_hub *hub; /* whose connection it is, when is_hub */
     uint64_t id;
     uint64_t generation;   /* of the pool when it was opened */
     struct lease *lease;   /* BACKEND_ACTIVE */
@@ -123,8 +126,8 @@ struct backend {
 
 /* Starts a connection attempt; the pool counts it from now on. NULL: out of memory. */
 struct backend *backend_open(struct pool *pool);
-/* The same for the pool's hub, which does not count in the pool's size. */
-struct backend *backend_open_hub(struct pool *pool);
+/* The same for one of the pool's hubs, which does not count in the pool's size. */
+struct backend *backend_open_hub(struct pool *pool, struct notify_hub *hub);
 
 /* The one door out. @reason goes to the log. The owner of the lease is told with @e (NULL: the connection was lost). */
 void backend_close(struct backend *b, const char *reason, const struct pg_error *e);
@@ -198,6 +201,8 @@ void backend_arm_deadlines(struct backend *b);
 
 /* backend_clean.c */
 void backend_clean_ready(struct backend *b);
+/* @bytes of a result come although its owner has left. */
+void backend_clean_unread(struct backend *b, uint32_t bytes);
 void backend_abort_copy(struct backend *b);
 void backend_start_check(struct backend *b);
 

@@ -11,6 +11,9 @@
 
 /* An abandoned query gets this long to end by itself before it is cancelled. */
 #define ABANDONED_GRACE_US (50 * USEC_PER_MSEC)
+/* What a client has sent before its goodbye runs to its end, but not for ever: a server that finds nobody at the other
+ * end of its socket stops when it can write no more. */
+#define UNREAD_MAX_BYTES ((uint32_t)256 * 1024)
 
 static void on_clean_timer(struct loop_timer *timer);
 
@@ -158,6 +161,18 @@ static void on_clean_timer(struct loop_timer *timer)
     backend_close(b, b->state == BACKEND_CHECK ? "check query timeout" : "rollback_timeout", NULL);
 }
 
+void backend_clean_unread(struct backend *b, uint32_t bytes)
+{
+    if (b->state != BACKEND_CLEANING || !b->runs_out || b->pool->limits.abandoned == POOL_ABANDONED_WAIT) {
+        return;
+    }
+    b->unread_bytes += MIN(bytes, UNREAD_MAX_BYTES);
+    if (b->unread_bytes > UNREAD_MAX_BYTES) {
+        b->runs_out = false;
+        loop_timer_set(b->pool->env->loop, &b->timer, ABANDONED_GRACE_US);
+    }
+}
+
 void backend_clean_up(struct backend *b)
 {
     struct pool *pool = b->pool;
@@ -179,6 +194,7 @@ void backend_clean_up(struct backend *b)
     b->is_reset = false;
     b->is_unlistened = false;
     b->cancel_sent = false;
+    b->unread_bytes = 0;
     b->injected_failed = false;
     if (!running) {
         go_on(b);

@@ -237,7 +237,7 @@ static bool on_own_ready(struct reader *rd)
         backend_setup_ready(b);
         break;
     case BACKEND_HUB:
-        notify_hub_done(b->pool->hub, b->injected_failed);
+        notify_hub_done(b->hub, b->injected_failed);
         break;
     case BACKEND_CHECK:
     case BACKEND_CLEANING:
@@ -487,7 +487,7 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
         return on_error(rd, m, len, step);
     case 'A':
         if (b->is_hub) {
-            return notify_hub_received(b->pool->hub, m, len) || absurd(b, "malformed NotificationResponse");
+            return notify_hub_received(b->hub, m, len) || absurd(b, "malformed NotificationResponse");
         }
         /* In the other modes the hub speaks for every server connection: what comes here goes to no client. */
         if (b->pool->limits.mode == POOL_SESSION) {
@@ -556,6 +556,9 @@ static bool begin_stream(struct reader *rd, const struct frame *f)
 
     if (step == INFLIGHT_ABSURD) {
         return absurd(b, msg_from_server[f->type].name);
+    }
+    if (b->lease == NULL) {
+        backend_clean_unread(b, f->total);
     }
     b->body_left = f->total;
     b->body_as = head != NULL && head->origin == INFLIGHT_INJECTED ? BACKEND_BODY_SWALLOW : BACKEND_BODY_FORWARD;

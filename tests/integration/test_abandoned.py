@@ -222,3 +222,16 @@ def test_many_clients_that_vanish_leave_the_pool_whole(pgpoold, pg, wire, eventu
     eventually(lambda: servers(daemon, "active") == 0)
     assert all(row["state"].startswith("idle") and "aborted" not in row["state"] and row["xact_start"] is None
                for row in pg.activity("test"))
+
+
+ENDLESS = "SELECT repeat('x', 1000) FROM generate_series(1, 9999) a, generate_series(1, 9999) b"
+
+
+@pytest.mark.parametrize("sql", [ENDLESS, f"COPY ({ENDLESS}) TO STDOUT"], ids=["select", "copy"])
+def test_a_result_without_end_is_not_read_to_its_end(one_server, pg, wire, eventually, sql):
+    client = wire(one_server)
+    client.send(query(f"SELECT pg_backend_pid(); {sql}"), b"X\0\0\0\4")
+    eventually(lambda: [a for a in pg.activity("test") if a["state"] == "active"])
+    client.close()
+    eventually(lambda: all(a["state"] == "idle" for a in pg.activity("test")))
+    assert wire(one_server).run("SELECT 1") == [("1",)]
