@@ -3,6 +3,7 @@
  * in (auth_type or HBA rules), and runs the exchange. A user or database that does not exist goes
  * through the same exchange with a made-up secret, so that nobody can tell before a password is
  * right. PG15 protocol, "Start-up". */
+#include "daemon/auth_worker.h"
 #include "daemon/client_auth_internal.h"
 #include "daemon/listener.h"
 #include "daemon/reload.h"
@@ -27,9 +28,11 @@ struct auth *client_auth_free(struct auth *a)
         return NULL;
     }
     a->query = auth_query_free(a->query);
+    a->check = auth_check_free(a->check);
     a->scram = scram_server_free(a->scram);
     scram_keys_wipe(&a->learnt);
     secret_done(&a->secret);
+    secret_done(&a->ldap_options);
     free(a);
     return NULL;
 }
@@ -223,10 +226,9 @@ static void accept_console(struct client *c)
 {
     struct buf msg = c->u.login->reply;
     struct server *s = c->server;
-    /* With auth_type = any everybody may look, and nobody has proved to be an admin. */
-    bool is_admin = c->u.login->is_own_uid ||
-                    (client_auth_settings(c)->auth_type != AUTH_TYPE_ANY &&
-                     option_list_has(client_auth_settings(c)->admin_users, c->u.login->user));
+    /* With auth_type = any the user's name means nothing, so everybody is an admin: as PgBouncer documents it. */
+    bool is_admin = c->u.login->is_own_uid || client_auth_settings(c)->auth_type == AUTH_TYPE_ANY ||
+                    option_list_has(client_auth_settings(c)->admin_users, c->u.login->user);
 
     if (!c->u.login->is_own_uid && !may_use_console(c)) {
         client_close_text(c, SQLSTATE_INVALID_AUTHORIZATION, "not allowed");
@@ -369,7 +371,7 @@ void client_auth_exchange(struct client *c)
         return;
     case AUTH_TYPE_PAM:
     case AUTH_TYPE_LDAP:
-        client_auth_send(c, AUTH_CLEARTEXT, NULL, 0);
+        client_outside_start(c);
         return;
     case AUTH_TYPE_HBA:
         break;
@@ -445,8 +447,12 @@ static void on_password(struct client *c, const uint8_t *body, size_t len)
 
 void client_auth_message(struct client *c, const uint8_t *body, size_t len)
 {
-    if (c->u.login->auth->method == AUTH_TYPE_SCRAM) {
+    enum auth_type method = c->u.login->auth->method;
+
+    if (method == AUTH_TYPE_SCRAM) {
         client_scram_message(c, body, len);
+    } else if (method == AUTH_TYPE_PAM || method == AUTH_TYPE_LDAP) {
+        client_outside_password(c, body, len);
     } else {
         on_password(c, body, len);
     }

@@ -473,7 +473,7 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
     size_t name_at = after_string(m, len, FRAME_HEADER_BYTES);
     size_t rest_at = name_at == 0 ? 0 : after_string(m, len, name_at);
     char name[STMT_SERVER_NAME_MAX_BYTES];
-    struct prepared *p;
+    struct prepared *p = NULL;
     bool renamed = false;
     struct frame rest;
     size_t taken;
