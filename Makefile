@@ -18,14 +18,17 @@ SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 
 WITH_SYSTEMD ?= 1
-WITH_PAM ?= 0
-WITH_LDAP ?= 0
 
 ifeq ($(origin CC),default)
 CC := gcc
 endif
 CLANG ?= clang
 PKG_CONFIG ?= pkg-config
+# Logins by PAM and LDAP: where their libraries are there.
+WITH_PAM ?= $(shell $(PKG_CONFIG) --exists pam 2>/dev/null && echo 1 || echo 0)
+WITH_LDAP ?= $(shell $(PKG_CONFIG) --exists ldap 2>/dev/null && echo 1 || echo 0)
+WITH_PAM := $(WITH_PAM)
+WITH_LDAP := $(WITH_LDAP)
 PYTHON ?= /usr/bin/python3
 CLANG_FORMAT ?= clang-format
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
@@ -283,7 +286,7 @@ help: ## this list
 	@awk -F ' *## ' '/^[a-z-]+:.* ## / { sub(/:.*/, "", $$1); printf "  make %-19s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  V=1 shows the commands, DEVELOPER=1 adds -Werror, CC=clang works; WITH_SYSTEMD=0 leaves libsystemd out'
-	@echo '  WITH_PAM=1 WITH_LDAP=1 add those; PREFIX (/usr/local) and DESTDIR are for install.'
+	@echo '  WITH_PAM=0 WITH_LDAP=0 leave those out; PREFIX (/usr/local) and DESTDIR are for install.'
 
 # ---------------------------------------------------------------------------------------------------- shipping
 

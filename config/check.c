@@ -3,6 +3,7 @@
  * for each relation or group of them; a fault is reported at the place of the option that asks for
  * something. */
 #include "config/config.h"
+#include "config/ldap_options.h"
 
 #include "daemon/util/log.h"
 
@@ -158,6 +159,30 @@ static void check_auth_query(const struct checker *k)
     }
 }
 
+/* What this build has no library for. NULL: it can do @type. */
+static const char *lacks(enum auth_type type)
+{
+    if (type == AUTH_TYPE_PAM && WITH_PAM == 0) {
+        return "pam: this program was built without PAM: another method, or a build WITH_PAM=1";
+    }
+    if (type == AUTH_TYPE_LDAP && WITH_LDAP == 0) {
+        return "ldap: this program was built without LDAP: another method, or a build WITH_LDAP=1";
+    }
+    return NULL;
+}
+
+/* @options: as hba_ldap_options() gives them. */
+static bool ldap_options_are_right(const char *options, char *why)
+{
+    struct ldap_options o;
+    bool ok = ldap_options_read(options, &o, why);
+
+    if (ok) {
+        ldap_options_done(&o);
+    }
+    return ok;
+}
+
 static void check_ldap(const struct checker *k)
 {
     char why[CONFIG_WHY_SIZE];
@@ -165,8 +190,15 @@ static void check_ldap(const struct checker *k)
 
     if (options == NULL) {
         fault(k, "auth_ldap_options", "%s", why);
-    } else if (k->s->auth_type == AUTH_TYPE_LDAP && *options == '\0') {
+    } else if (*options != '\0') {
+        if (!ldap_options_are_right(options, why)) {
+            fault(k, "auth_ldap_options", "%s", why);
+        }
+    } else if (k->s->auth_type == AUTH_TYPE_LDAP) {
         fault(k, "auth_type", "ldap without a server: set auth_ldap_options");
+    }
+    if (lacks(k->s->auth_type) != NULL) {
+        fault(k, "auth_type", "%s", lacks(k->s->auth_type));
     }
     if (options != NULL) {
         explicit_bzero(options, strlen(options)); /* may hold ldapbindpasswd */
@@ -249,7 +281,14 @@ static void check_rule(const struct config *c, const struct hba_rule *r,
                        struct config_errors *errors)
 {
     const struct settings *s = &c->settings;
+    char why[CONFIG_WHY_SIZE];
 
+    if (lacks(r->method) != NULL) {
+        config_errors_add(errors, r->file, r->line, "%s", lacks(r->method));
+    }
+    if (*r->ldap_options != '\0' && !ldap_options_are_right(r->ldap_options, why)) {
+        config_errors_add(errors, r->file, r->line, "%s", why);
+    }
     if (r->method == AUTH_TYPE_CERT &&
         (s->client_tls_sslmode == SSLMODE_DISABLE || *s->client_tls_ca_file == '\0')) {
         config_errors_add(errors, r->file, r->line,

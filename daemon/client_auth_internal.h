@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Between the files of a login: client_auth.c (StartupMessage, method, clear-text and MD5
- * passwords, the end of it), client_auth_scram.c (the SCRAM exchange) and client_secret.c (what is
+ * passwords, the end of it), client_auth_scram.c (the SCRAM exchange), client_outside.c (PAM, LDAP) and client_secret.c (what is
  * known of a user's password). */
 #ifndef PGPOOLD_DAEMON_CLIENT_AUTH_INTERNAL_H
 #define PGPOOLD_DAEMON_CLIENT_AUTH_INTERNAL_H
@@ -35,6 +35,8 @@ struct auth {
     bool expects_initial;     /* SASL: the mechanism is still to come */
     bool expects_first;       /* SASL: the mechanism came without data */
     struct auth_query *query;
+    struct auth_check *check;
+    struct secret ldap_options; /* PAM and LDAP: see client_outside.c */
 };
 
 static inline const struct settings *client_auth_settings(const struct client *c)
@@ -59,6 +61,11 @@ void client_scram_start(struct client *c);
 void client_scram_message(struct client *c, const uint8_t *body, size_t len);
 /* What the user's password comes to, or something made up. */
 bool client_scram_keys(struct client *c, struct scram_keys *ret);
+
+/* --- client_outside.c --- */
+
+void client_outside_start(struct client *c);
+void client_outside_password(struct client *c, const uint8_t *body, size_t len);
 
 /* --- client_secret.c --- */
 

@@ -2,6 +2,7 @@
 #include "daemon/server.h"
 
 #include "daemon/admin_suspend.h"
+#include "daemon/auth_worker.h"
 #include "daemon/canon.h"
 #include "daemon/client.h"
 #include "daemon/client_notify.h"
@@ -172,6 +173,7 @@ struct server *server_free(struct server *s)
     loop_defer_cancel(s->loop, &s->ending);
     listeners_close(&s->listeners);
     s->resolver = s->resolver == NULL ? NULL : resolver_free(s->resolver);
+    s->auth_worker = auth_worker_free(s->auth_worker);
     s->canon = s->canon == NULL ? NULL : canon_free(s->canon);
     s->mock_cache = scram_cache_free(s->mock_cache);
     s->client_tls = tls_context_unref(s->client_tls);

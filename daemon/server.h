@@ -13,6 +13,7 @@
 #include "protocol/scram.h"
 #include "protocol/tls.h"
 
+struct auth_worker;
 struct client;
 struct listener;
 struct canon_table;
@@ -62,6 +63,7 @@ struct server {
     uint8_t process_key[SCRAM_KEY_BYTES]; /* mock salts */
     struct scram_cache *mock_cache;
     enum secret_kind queried_kind; /* of what auth_query found last: who it does not find looks the same */
+    struct auth_worker *auth_worker; /* PAM and LDAP; NULL until the first such login */
     struct canon_table *canon;  /* parameter values in the server's own spelling */
 
     struct loop_timer stats_timer;

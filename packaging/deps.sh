@@ -12,13 +12,15 @@ for set in "$@"; do
     case $set in
     build)
         packages="$packages gcc libc6-dev make pkgconf libpq-dev libev-dev libinih-dev libssl-dev libc-ares-dev
-            libidn-dev libsystemd-dev libxxhash-dev uthash-dev libmicrohttpd-dev scdoc"
+            libidn-dev libsystemd-dev libxxhash-dev uthash-dev libmicrohttpd-dev libpam0g-dev libldap-dev
+            scdoc"
         ;;
     test)
         packages="$packages clang libclang-rt-14-dev llvm valgrind libcmocka-dev postgresql-15 openssl python3
             python3-pytest python3-pytest-xdist python3-psycopg python3-psycopg2 python3-asyncpg python3-aiopg
             python3-async-timeout python3-sqlalchemy procps libdbd-pg-perl openjdk-17-jre-headless
-            libpostgresql-jdbc-java prometheus-pgbouncer-exporter"
+            libpostgresql-jdbc-java prometheus-pgbouncer-exporter slapd ldap-utils libpam-modules
+            libpam-pwdfile"
         # A Node.js that came with npm fetches pg itself (tests/integration/test_node.py); Debian's npm is 300 packages.
         command -v npm >/dev/null || packages="$packages nodejs node-pg"
         ;;
