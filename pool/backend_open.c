@@ -11,11 +11,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ADDRS_TRIED_MAX 8 /* of one name, for one connection */
+
 static void on_login_timer(struct loop_timer *timer)
 {
     struct backend *b = container_of(timer, struct backend, timer);
     struct pg_error e;
 
+    if (b->state == BACKEND_CONNECTING && b->hosts_tried < b->target->n_hosts) {
+        backend_log(b, LOG_WARNING_LEVEL, "connect failed, trying the next host: server_connect_timeout");
+        b->connect = backend_connect_free(b->connect);
+        resolve_cancel(b->pool->env->resolver, &b->resolve);
+        backend_connect_next(b);
+        return;
+    }
     pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server_connect_timeout");
     backend_open_failed(b, &e, false);
 }
@@ -64,9 +73,6 @@ static struct backend *open_backend(struct pool *pool, bool is_hub)
     }
     pool->db->n_connections++;
     pool->user->n_connections++;
-    if (pool->limits.server_connect_timeout_us > 0) {
-        loop_timer_set(pool->env->loop, &b->timer, pool->limits.server_connect_timeout_us);
-    }
     backend_connect_next(b);
     return b->state == BACKEND_CLOSED ? NULL : b;
 }
@@ -167,13 +173,21 @@ static void on_connect(struct backend_connect *c, void *owner, const struct back
     backend_open_failed(b, &e, false);
 }
 
-static void start_connect(struct backend *b, const char *hostaddr)
+static void fail_for_memory(struct backend *b)
+{
+    struct pg_error e;
+
+    pg_error_set(&e, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    backend_open_failed(b, &e, false);
+}
+
+static void start_connect(struct backend *b, const char *host, const char *hostaddr)
 {
     struct backend_connect_params p = b->target->template;
     const struct pool *pool = b->pool;
 
     p.until = BACKEND_CONNECT_LOGIN;
-    p.host = b->host;
+    p.host = host;
     p.hostaddr = hostaddr;
     p.port = b->port;
     p.user = pool->user->name;
@@ -181,17 +195,37 @@ static void start_connect(struct backend *b, const char *hostaddr)
     p.timeout_us = pool->limits.server_connect_timeout_us;
     b->connect = backend_connect_new(pool->env->loop, &p, on_connect, b);
     if (b->connect == NULL) {
-        struct pg_error e;
-
-        pg_error_set(&e, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        backend_open_failed(b, &e, false);
+        fail_for_memory(b);
     }
+}
+
+/* A name with several servers behind it is spread over them: each connection begins with the next address, and libpq
+ * goes on to the others when that one cannot be reached. */
+static void connect_to_addresses(struct backend *b, const struct resolve_answer *answer)
+{
+    struct buf hosts = BUF_INIT(ADDRS_TRIED_MAX * 256);
+    struct buf addrs = BUF_INIT(ADDRS_TRIED_MAX * 64);
+
+    for (unsigned i = 0; i < answer->n_addrs && i < ADDRS_TRIED_MAX; i++) {
+        const struct resolve_addr *addr = &answer->addrs[((unsigned)b->id + i) % answer->n_addrs];
+
+        buf_append_str(&hosts, i > 0 ? "," : "");
+        buf_append_str(&hosts, b->host);
+        buf_append_str(&addrs, i > 0 ? "," : "");
+        buf_append_str(&addrs, addr->text);
+    }
+    if (buf_ok(&hosts) && buf_ok(&addrs)) {
+        start_connect(b, buf_cstr(&hosts), buf_cstr(&addrs));
+    } else {
+        fail_for_memory(b);
+    }
+    buf_done(&hosts);
+    buf_done(&addrs);
 }
 
 static void on_resolved(struct resolve_request *req, const struct resolve_answer *answer)
 {
     struct backend *b = container_of(req, struct backend, resolve);
-    const struct resolve_addr *addr;
 
     if (answer->status != RESOLVE_OK) {
         struct pg_error e;
@@ -205,9 +239,7 @@ static void on_resolved(struct resolve_request *req, const struct resolve_answer
         return;
     }
     b->dns_version = answer->version;
-    /* One address a connection, in turns: a name with several servers behind it is spread over them. */
-    addr = &answer->addrs[(unsigned)b->id % answer->n_addrs];
-    start_connect(b, addr->text);
+    connect_to_addresses(b, answer);
 }
 
 void backend_connect_next(struct backend *b)
@@ -219,18 +251,18 @@ void backend_connect_next(struct backend *b)
     free(b->host);
     b->host = strdup(host->name);
     if (b->host == NULL) {
-        struct pg_error e;
-
-        pg_error_set(&e, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        backend_open_failed(b, &e, false);
+        fail_for_memory(b);
         return;
+    }
+    if (b->pool->limits.server_connect_timeout_us > 0) { /* each host has its own */
+        loop_timer_set(b->pool->env->loop, &b->timer, b->pool->limits.server_connect_timeout_us);
     }
     (void)snprintf(b->host_name, sizeof(b->host_name), "%s", host->name); /* for logs: cut is meant */
     b->port = host->port;
     if (host->name[0] == '/' || host->name[0] == '@') {
-        start_connect(b, NULL);
+        start_connect(b, b->host, NULL);
     } else if (resolve_is_numeric(host->name)) {
-        start_connect(b, host->name);
+        start_connect(b, b->host, b->host);
     } else {
         resolve_request(b->pool->env->resolver, &b->resolve, b->host, on_resolved);
     }

@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: ISC
 """Hosts by name, without a name server: files and addresses."""
 
+import contextlib
+import os
+import socket
+import struct
+import threading
+
 import pytest
 
 from wire import Client, ServerError
@@ -11,6 +17,73 @@ def refusal(daemon, **who):
         with pytest.raises(ServerError) as caught:
             client.login(**who)
         return caught.value.message
+
+
+class FakeDns:
+    """A name server with one answer for every question: these IPv4 addresses, and no IPv6 ones. resolv.conf knows no
+    ports, so where 53 is not for everybody it cannot listen, and .name is one from /etc/hosts instead."""
+
+    def __init__(self, folder, addresses):
+        self.addresses = addresses
+        self.name = "db.example"
+        self.thread = None
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.resolv_conf = folder / "resolv.conf"
+        host = f"127.{os.getpid() >> 16 & 255}.{os.getpid() >> 8 & 255}.{os.getpid() & 255 | 2}"
+        self.resolv_conf.write_text(f"nameserver {host}\n")
+        try:
+            self.socket.bind((host, 53))
+        except PermissionError:
+            self.name = "localhost"
+            return
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self):
+        while True:
+            try:
+                data, peer = self.socket.recvfrom(4096)
+            except OSError:
+                return
+            if not data:
+                return
+            end = data.index(b"\0", 12) + 5
+            is_a = data[end - 4:end - 2] == b"\0\1"
+            answers = b"".join(struct.pack("!HHHIH", 0xC00C, 1, 1, 60, 4) + socket.inet_aton(a) for a in self.addresses)
+            n = len(self.addresses) if is_a else 0
+            self.socket.sendto(data[:2] + struct.pack("!HHHHH", 0x8580, 1, n, 0, 0) + data[12:end]
+                               + (answers if is_a else b""), peer)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if self.thread is not None:
+            self.socket.sendto(b"", self.socket.getsockname())
+            self.thread.join()
+        self.socket.close()
+
+
+@pytest.mark.parametrize("addresses", (["127.0.0.9", "127.0.0.1"], ["127.0.0.1", "127.0.0.9"],
+                                       ["127.0.0.9", "127.0.0.8", "127.0.0.1"]))
+def test_an_address_that_is_dead_is_left_out(pgpoold, pg, addresses):
+    """Whichever the turn is at, the name has a server that answers."""
+    with FakeDns(pg.home, addresses) as dns:
+        daemon = pgpoold(databases={"test": f"host={dns.name} port={pg.port}"}, resolv_conf=dns.resolv_conf)
+        with contextlib.ExitStack() as stack:
+            for _ in range(6):
+                conn = stack.enter_context(daemon.connect(autocommit=False))
+                assert conn.execute("SELECT 1").fetchone() == (1,)
+            assert {row["addr"] for row in daemon.show("servers", database="test")} == {"127.0.0.1"}
+
+
+def test_a_silent_host_of_a_list_is_left_out(pgpoold, pg, fake_pg):
+    """server_connect_timeout is for each host, else a dead machine in front would hide those behind it."""
+    silent = fake_pg(on_startup=lambda conn: conn.expect_closed())
+    daemon = pgpoold(databases={"test": f"host=127.0.0.1,127.0.0.1 port={silent.port},{pg.port}"},
+                     server_connect_timeout=1)
+    assert daemon.psql("SELECT 1") == [(1,)]
+    daemon.wait_log("connect failed, trying the next host: .*server_connect_timeout")
 
 
 def test_localhost_by_name(pgpoold, pg):
