@@ -18,7 +18,7 @@ static const struct {
     unsigned next;
 } states[BACKEND_STATES] = {
     [BACKEND_CONNECTING] = {"new", TO(LOGIN) | TO(CLOSED)},
-    [BACKEND_LOGIN] = {"login", TO(SETUP) | TO(IDLE) | TO(HUB) | TO(CLOSED)},
+    [BACKEND_LOGIN] = {"login", TO(SETUP) | TO(IDLE) | TO(ACTIVE) | TO(HUB) | TO(CLOSED)},
     [BACKEND_SETUP] = {"login", TO(IDLE) | TO(CLOSED)},
     [BACKEND_IDLE] = {"idle", TO(ACTIVE) | TO(CHECK) | TO(CLOSED)},
     [BACKEND_CHECK] = {"tested", TO(IDLE) | TO(CLOSED)},
@@ -78,7 +78,8 @@ static void say_goodbye(struct backend *b)
 {
     static const uint8_t terminate[5] = {'X', 0, 0, 0, 4};
 
-    if (conn_is_open(&b->conn) && b->state >= BACKEND_SETUP && b->body_left == 0) {
+    /* Not in the middle of a message of the owner's, whose end it would be taken for. */
+    if (conn_is_open(&b->conn) && b->state >= BACKEND_SETUP && b->body_left == 0 && b->out_left == 0) {
         /* When it cannot be sent the server sees the end of the connection all the same. */
         (void)!conn_send(&b->conn, b->pool->env->loop, terminate, sizeof(terminate));
     }
@@ -100,6 +101,8 @@ static void release_memory(struct backend *b)
     b->unnamed = stmt_unref(b->unnamed);
     b->params = params_unref(b->params);
     b->params_undo = params_unref(b->params_undo);
+    b->startup = params_unref(b->startup);
+    b->reported = params_unref(b->reported);
     b->target = target_unref(b->target);
     free(b->last_error);
     b->last_error = NULL;
@@ -112,6 +115,7 @@ void backend_close(struct backend *b, const char *reason, const struct pg_error 
 {
     struct pool *pool = b->pool;
     struct lease *l = b->lease;
+    struct lease *waits = b->opens_for;
     bool told = b->told_error;
     struct pg_error why;
 
@@ -134,6 +138,7 @@ void backend_close(struct backend *b, const char *reason, const struct pg_error 
     say_goodbye(b);
     cancel_backend_closed(b);
     b->lease = NULL;
+    b->opens_for = NULL;
     list_remove(&pool->backends[b->state], &b->link);
     b->state = BACKEND_CLOSED;
     if (b->is_hub) {
@@ -150,6 +155,12 @@ void backend_close(struct backend *b, const char *reason, const struct pg_error 
         l->backend = NULL;
         l->pool = NULL;
         l->ops->lost(l, &why, told);
+    }
+    if (waits != NULL) {
+        pool_dequeue(pool, waits);
+        waits->state = LEASE_NONE;
+        waits->pool = NULL;
+        waits->ops->failed(waits, &why);
     }
     pool_backend_closed(pool, b);
 }

@@ -6,7 +6,7 @@
  *                                      |  \      |             check: server_check_query runs
  *                                    check  \  cleaning        cleaning: answers are drained, ROLLBACK, reset query
  *                                            canceled          canceled: clean, but a cancel request is on its way
- *     and from each of them to closed
+ *     and from each of them to closed; one for replication goes from login to active and nowhere else
  */
 #ifndef PGPOOLD_POOL_BACKEND_H
 #define PGPOOLD_POOL_BACKEND_H
@@ -19,6 +19,7 @@
 #include "pool/database.h"
 #include "pool/inflight.h"
 #include "pool/params.h"
+#include "pool/replication.h"
 #include "pool/resolve.h"
 #include "pool/stmt.h"
 #include "protocol/conn.h"
@@ -77,6 +78,10 @@ struct backend {
     uint64_t id;
     uint64_t generation;   /* of the pool when it was opened */
     struct lease *lease;   /* BACKEND_ACTIVE */
+    enum replication replication; /* not NONE: opened for one client, has no other one ever */
+    struct lease *opens_for;  /* replication, until it has logged in: who is to have it */
+    struct params *startup;   /* replication: what the server is told at the start; owned reference; NULL: nothing */
+    struct params *reported;  /* replication: all parameters that the server told at the login; owned reference */
     struct target *target; /* owned reference: what it was opened with */
 
     struct inflight inflight;
@@ -128,6 +133,10 @@ struct backend {
 struct backend *backend_open(struct pool *pool);
 /* The same for one of the pool's hubs, which does not count in the pool's size. */
 struct backend *backend_open_hub(struct pool *pool, struct notify_hub *hub);
+
+/* The same for the replication of @l's owner, who waits in the queue of @pool and in pool->opening from now on. It is
+ * told by its callbacks what comes of it, perhaps before this returns. false: out of memory, nothing has happened. */
+MUSTCHECK bool backend_open_for(struct pool *pool, struct lease *l);
 
 /* The one door out. @reason goes to the log. The owner of the lease is told with @e (NULL: the connection was lost). */
 void backend_close(struct backend *b, const char *reason, const struct pg_error *e);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* The deadlines of a server connection that somebody has: query_timeout, transaction_timeout, idle_transaction_timeout.
- * No timer of its own: moments are noted as they pass, and the pool's one timer looks at the few leased connections. */
+ * Replication has none of them. No timer of its own: moments are noted as they pass, and the pool's one timer looks at the few leased connections. */
 #include "pool/backend.h"
 #include "pool/cancel.h"
 #include "pool/pool.h"
@@ -59,8 +59,8 @@ void backend_check_deadlines(struct backend *b)
     bool idle = inflight_is_empty(&b->inflight);
     bool in_transaction = !idle || b->tx_status != 'I' || b->inflight.unsynced;
 
-    if (b->lease == NULL) {
-        return;
+    if (b->lease == NULL || b->replication != REPLICATION_NONE) {
+        return; /* a stream has no end */
     }
     if (in_transaction && is_over(pool, b->xact_start_us, pool->limits.transaction_timeout_us)) {
         expire(b, SQLSTATE_TRANSACTION_TIMEOUT, "transaction timeout");

@@ -359,6 +359,11 @@ static void on_ready(struct backend *b)
         fail(b, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return;
     }
+    if (b->replication != REPLICATION_NONE) { /* the client's own startup parameters: nobody else's defaults */
+        b->reported = welcome;
+        backend_login_done(b);
+        return;
+    }
     (void)params_unref(pool->welcome);
     pool->welcome = welcome;
     (void)params_unref(pool->defaults);

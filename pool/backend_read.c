@@ -467,6 +467,9 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
 
     if (b->state == BACKEND_LOGIN) {
         backend_login_message(b, type, m + FRAME_HEADER_BYTES, len - FRAME_HEADER_BYTES);
+        if (b->state == BACKEND_ACTIVE && !rd->has_sink) {
+            reader_begin(rd); /* somebody has it now, and gets what follows */
+        }
         return b->state != BACKEND_CLOSED;
     }
     step = inflight_step(&b->inflight, type);
@@ -490,7 +493,7 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
             return notify_hub_received(b->hub, m, len) || absurd(b, "malformed NotificationResponse");
         }
         /* In the other modes the hub speaks for every server connection: what comes here goes to no client. */
-        if (b->pool->limits.mode == POOL_SESSION) {
+        if (b->pool->limits.mode == POOL_SESSION || b->replication != REPLICATION_NONE) {
             forward(rd, m, len);
         } else if (b->lease != NULL && b->lease->ops->notification != NULL) {
             b->lease->ops->notification(b->lease, m, len);

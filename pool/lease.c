@@ -21,7 +21,7 @@ enum lease_answer lease_request(struct lease *l, struct pool *pool, struct pg_er
     l->pool = pool;
     l->told_waiting = false;
     l->since_us = clock_now_us();
-    list_add_tail(&pool->waiters, &l->link);
+    pool_enqueue(pool, l);
     pool->is_dispatching = true; /* no callback before we have returned: the grant is seen below */
     pool_grant_first(pool, l);
     pool->is_dispatching = false;
@@ -60,15 +60,24 @@ void lease_abandon(struct lease *l)
     case LEASE_NONE:
         return;
     case LEASE_WAITING:
-        list_remove(&pool->waiters, &l->link);
+        b = l->opening;
+        pool_dequeue(pool, l);
         l->state = LEASE_NONE;
         l->pool = NULL;
+        if (b != NULL) {
+            b->opens_for = NULL;
+            backend_close(b, "client left", NULL);
+        }
         return;
     case LEASE_HELD:
         l->state = LEASE_NONE;
         l->backend = NULL;
         l->pool = NULL;
         b->lease = NULL;
+        if (b->replication != REPLICATION_NONE) {
+            backend_close(b, "replication client left", NULL);
+            return;
+        }
         b->runs_out = l->is_polite;
         b->needs_reset = *b->pool->queries.reset != '\0' &&
                          (b->pool->limits.reset_always || b->pool->limits.mode == POOL_SESSION);

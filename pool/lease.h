@@ -9,6 +9,7 @@
 #include "daemon/util/list.h"
 #include "pool/inflight.h"
 #include "pool/params.h"
+#include "pool/replication.h"
 #include "protocol/error_msg.h"
 #include "protocol/outvec.h"
 
@@ -79,12 +80,15 @@ struct lease {
     enum lease_state state;
     bool is_login;           /* waits to complete its login: told at once when the server cannot be reached */
     bool is_polite;          /* the owner said goodbye: what it has sent is to run to its end, as on a server */
+    enum replication replication; /* not NONE: wants a server connection of its own, opened for it with @startup */
+    struct params *startup;  /* borrowed from the owner until the lease is held; NULL: none */
+    struct backend *opening; /* LEASE_WAITING: the one that is being opened for it; NULL: not its turn yet */
     uint32_t owner_pid;      /* the owner's virtual pid, for who asks whose server connection it is; 0: none */
     bool told_waiting;       /* the owner was told that it waits (query_wait_notify) */
     struct backend *backend; /* LEASE_HELD */
     struct pool *pool;       /* LEASE_WAITING, LEASE_HELD */
     const struct lease_ops *ops;
-    struct list_node link;   /* among the waiters */
+    struct list_node link;   /* LEASE_WAITING: in pool->waiters, in pool->opening when opening is set */
     usec_t since_us;         /* began to wait, or was granted */
 };
 
@@ -93,11 +97,11 @@ void lease_init(struct lease *l, const struct lease_ops *ops);
 /* Asks @pool for a server connection. The lease must be in LEASE_NONE. @ret_error is filled with LEASE_REFUSED only. */
 MUSTCHECK enum lease_answer lease_request(struct lease *l, struct pool *pool, struct pg_error *ret_error);
 
-/* Gives a clean server connection back: nothing outstanding, no transaction. */
+/* Gives a clean server connection back: nothing outstanding, no transaction. Not for replication. */
 void lease_release(struct lease *l);
 
 /* The owner goes away, whatever state the lease is in. A server connection in the middle of something is cleaned up
- * behind its back, or closed. */
+ * behind its back, or closed; one of a replication always is. */
 void lease_abandon(struct lease *l);
 
 #endif

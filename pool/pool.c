@@ -50,6 +50,7 @@ struct pool *pool_new(struct database *db, struct pool_user *user, const struct 
         list_init(&pool->backends[i]);
     }
     list_init(&pool->waiters);
+    list_init(&pool->opening);
     list_init(&pool->cancels);
     list_init(&pool->clients);
     loop_timer_init(&pool->timer, on_timer);
@@ -130,11 +131,28 @@ usec_t pool_max_wait_us(const struct pool *pool)
 
 /* --- who gets a connection --- */
 
+void pool_enqueue(struct pool *pool, struct lease *l)
+{
+    list_add_tail(&pool->waiters, &l->link);
+    pool->n_waiters_own += l->replication != REPLICATION_NONE ? 1 : 0;
+}
+
+void pool_dequeue(struct pool *pool, struct lease *l)
+{
+    if (l->opening != NULL) {
+        list_remove(&pool->opening, &l->link);
+        l->opening = NULL;
+        return;
+    }
+    list_remove(&pool->waiters, &l->link);
+    pool->n_waiters_own -= l->replication != REPLICATION_NONE ? 1 : 0;
+}
+
 static void grant(struct pool *pool, struct lease *l, struct backend *b)
 {
     usec_t now_us = clock_now_us();
 
-    list_remove(&pool->waiters, &l->link);
+    pool_dequeue(pool, l);
     l->state = LEASE_HELD;
     l->backend = b;
     b->lease = l;
@@ -174,7 +192,7 @@ void pool_grant_first(struct pool *pool, struct lease *l)
 {
     struct backend *b;
 
-    if (pool_is_stopped(pool) || pool->waiters.n != 1) {
+    if (pool_is_stopped(pool) || pool->waiters.n != 1 || l->replication != REPLICATION_NONE) {
         return;
     }
     b = pick_idle(pool);
@@ -235,19 +253,22 @@ static bool evict_one(struct pool *pool, bool same_user)
     return true;
 }
 
+/* Is this a moment for another connection attempt? */
+static bool may_try(struct pool *pool)
+{
+    if (pool->retry_at_us > clock_now_us()) {
+        pool_wake_at(pool, pool->retry_at_us);
+        return false;
+    }
+    return pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) < MAX_CONNECTING;
+}
+
 static bool may_open(struct pool *pool, unsigned allowed)
 {
     const struct database *db = pool->db;
     const struct pool_user *user = pool->user;
 
-    if (pool->n_backends >= allowed) {
-        return false;
-    }
-    if (pool->retry_at_us > clock_now_us()) {
-        pool_wake_at(pool, pool->retry_at_us);
-        return false;
-    }
-    if (pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) >= MAX_CONNECTING) {
+    if (pool->n_backends >= allowed || !may_try(pool)) {
         return false;
     }
     if (db->max_connections > 0 && db->n_connections >= db->max_connections && !evict_one(pool, false)) {
@@ -256,10 +277,15 @@ static bool may_open(struct pool *pool, unsigned allowed)
     return user->max_connections == 0 || user->n_connections < user->max_connections || evict_one(pool, true);
 }
 
+static void log_reserve(const struct pool *pool)
+{
+    log_warning("pool %s/%s: taking connection from reserve_pool", pool->db->name, pool->user->name);
+}
+
 static bool open_one(struct pool *pool)
 {
     if (pool->n_backends >= pool->limits.size) {
-        log_warning("pool %s/%s: taking connection from reserve_pool", pool->db->name, pool->user->name);
+        log_reserve(pool);
     }
     return backend_open(pool) != NULL;
 }
@@ -282,14 +308,14 @@ static unsigned expected(const struct pool *pool)
     unsigned hub = pool->hub != NULL && notify_hub_is_opening(pool->hub) ? 1 : 0;
 
     return pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) + pool_count(pool, BACKEND_SETUP) +
-           pool_count(pool, BACKEND_CHECK) + nearly_clean(pool) - hub;
+           pool_count(pool, BACKEND_CHECK) + nearly_clean(pool) - hub - pool->opening.n;
 }
 
 static void open_missing(struct pool *pool)
 {
     unsigned min = pool->limits.min_size;
 
-    while (expected(pool) < pool->waiters.n && may_open(pool, allowed_now(pool))) {
+    while (expected(pool) < pool->waiters.n - pool->n_waiters_own && may_open(pool, allowed_now(pool))) {
         if (!open_one(pool)) {
             return;
         }
@@ -304,12 +330,85 @@ static void open_missing(struct pool *pool)
     }
 }
 
+/* Closes the connection that has been idle longest. */
+static bool close_one_idle(struct pool *pool)
+{
+    struct list_node *last = list_last(&pool->backends[BACKEND_IDLE]);
+
+    if (last == NULL) {
+        return false;
+    }
+    backend_close(list_entry(last, struct backend, link), "evicted for a replication connection", NULL);
+    return true;
+}
+
+/* Room for one more connection, for replication: idle ones have to go for it. */
+static bool make_room(struct pool *pool)
+{
+    const struct database *db = pool->db;
+    const struct pool_user *user = pool->user;
+
+    while (pool->n_backends >= allowed_now(pool)) {
+        if (!close_one_idle(pool)) {
+            return false;
+        }
+    }
+    if (db->max_connections > 0 && db->n_connections >= db->max_connections && !close_one_idle(pool) &&
+        !evict_one(pool, false)) {
+        return false;
+    }
+    return user->max_connections == 0 || user->n_connections < user->max_connections || close_one_idle(pool) ||
+           evict_one(pool, true);
+}
+
+static void fail_waiter(struct pool *pool, struct lease *l, const struct pg_error *e)
+{
+    pool_dequeue(pool, l);
+    l->state = LEASE_NONE;
+    l->pool = NULL;
+    l->ops->failed(l, e);
+}
+
+/* Opens the connection that @l is to have for its replication; until it has it, @l waits in pool->opening. */
+static bool open_own(struct pool *pool, struct lease *l)
+{
+    struct pg_error e;
+
+    if (!may_try(pool) || !make_room(pool)) {
+        return false;
+    }
+    if (pool->n_backends >= pool->limits.size) {
+        log_reserve(pool);
+    }
+    if (!backend_open_for(pool, l)) {
+        pg_error_set(&e, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        fail_waiter(pool, l, &e);
+    }
+    return true;
+}
+
+void pool_own_is_open(struct pool *pool, struct backend *b)
+{
+    struct lease *l = b->opens_for;
+
+    b->opens_for = NULL;
+    grant(pool, l, b);
+    l->ops->granted(l);
+}
+
 static void serve_waiters(struct pool *pool)
 {
     while (!list_is_empty(&pool->waiters)) {
         struct lease *first = list_entry(list_first(&pool->waiters), struct lease, link);
-        struct backend *b = pick_idle(pool);
+        struct backend *b;
 
+        if (first->replication != REPLICATION_NONE) {
+            if (!open_own(pool, first)) {
+                return;
+            }
+            continue;
+        }
+        b = pick_idle(pool);
         if (b == NULL) {
             return;
         }
@@ -328,6 +427,10 @@ static void watch_queue(struct pool *pool)
     const struct pool_limits *lim = &pool->limits;
     const struct lease *first;
 
+    if (!list_is_empty(&pool->opening) && lim->query_wait_timeout_us > 0) {
+        first = list_entry(list_first(&pool->opening), struct lease, link);
+        pool_wake_at(pool, first->since_us + lim->query_wait_timeout_us);
+    }
     if (list_is_empty(&pool->waiters)) {
         return;
     }
@@ -368,6 +471,38 @@ void pool_dispatch_later(struct pool *pool)
     loop_defer(pool->env->loop, &pool->dispatch_later, on_dispatch_later);
 }
 
+static void wake(struct pool *pool, const struct pool *not_this)
+{
+    if (pool != not_this && !list_is_empty(&pool->waiters)) {
+        pool_dispatch_later(pool);
+    }
+}
+
+/* @pool has a connection less in use: who waits in another one for room under max_db_connections or
+ * max_user_connections may have it. */
+static void wake_others(struct pool *pool)
+{
+    const struct database *db = pool->db;
+    const struct pool_user *user = pool->user;
+    struct database *each;
+    struct pool *other;
+
+    if (db->max_connections > 0 && db->n_connections + 1 >= db->max_connections) {
+        list_for_each(&db->pools, other, link) {
+            wake(other, pool);
+        }
+    }
+    if (user->max_connections > 0 && user->n_connections + 1 >= user->max_connections) {
+        list_for_each(&pool->env->databases, each, link) {
+            list_for_each(&each->pools, other, link) {
+                if (other->user == user) {
+                    wake(other, pool);
+                }
+            }
+        }
+    }
+}
+
 void pool_backend_is_free(struct pool *pool, struct backend *b)
 {
     if (b->n_cancels > 0) {
@@ -395,6 +530,7 @@ void pool_backend_is_free(struct pool *pool, struct backend *b)
         if (b->lifetime_us != UINT64_MAX) {
             pool_wake_at(pool, b->connected_us + b->lifetime_us);
         }
+        wake_others(pool);
         return;
     }
     pool_dispatch(pool);
@@ -406,6 +542,7 @@ void pool_backend_closed(struct pool *pool, struct backend *b)
     if (pool->n_backends == 0 && pool->clients.n == 0) {
         pool->empty_since_us = clock_now_us();
     }
+    wake_others(pool);
     pool_dispatch_later(pool); /* to fill up, or to serve who waits; not from within whatever closed it */
     pool->env->ops->changed(pool->env);
 }
@@ -428,14 +565,6 @@ static struct lease *first_waiter(const struct pool *pool, bool only_logins)
         }
     }
     return NULL;
-}
-
-static void fail_waiter(struct pool *pool, struct lease *l, const struct pg_error *e)
-{
-    list_remove(&pool->waiters, &l->link);
-    l->state = LEASE_NONE;
-    l->pool = NULL;
-    l->ops->failed(l, e);
 }
 
 void pool_fail_waiters(struct pool *pool, const struct pg_error *e, bool only_logins)
@@ -556,6 +685,26 @@ void pool_wake_at(struct pool *pool, usec_t at_us)
     loop_timer_set(pool->env->loop, &pool->timer, at_us > now_us ? at_us - now_us + 1000 : 0);
 }
 
+/* Who waits for a connection of its own that is being opened waits no longer than others. */
+static void check_opening(struct pool *pool)
+{
+    usec_t timeout_us = pool->limits.query_wait_timeout_us;
+    struct lease *l;
+
+    if (timeout_us == 0) {
+        return;
+    }
+    list_for_each(&pool->opening, l, link) {
+        struct pg_error e;
+
+        if (clock_now_us() - l->since_us < timeout_us) {
+            return;
+        }
+        pg_error_set(&e, SQLSTATE_PROTOCOL_VIOLATION, "query_wait_timeout");
+        backend_close(l->opening, "query_wait_timeout", &e);
+    }
+}
+
 static void check_queue(struct pool *pool)
 {
     const struct pool_limits *lim = &pool->limits;
@@ -624,6 +773,7 @@ static void on_timer(struct loop_timer *timer)
 
     pool->timer_at_us = 0;
     check_queue(pool);
+    check_opening(pool);
     check_idle(pool);
     if (pool->limits.client_idle_timeout_us > 0) {
         pool->env->ops->check_clients(pool);

@@ -62,6 +62,8 @@ struct pool {
     struct list backends[BACKEND_STATES]; /* BACKEND_IDLE: last used first */
     unsigned n_backends;                  /* in all states: what exists on the server, or is about to */
     struct list waiters;                  /* struct lease by its link, longest first */
+    unsigned n_waiters_own;               /* of these: who want a server connection of their own, for replication */
+    struct list opening;                  /* struct lease by its link: theirs is being opened; longest first */
     struct list cancels;                  /* struct cancel */
     struct notify_hub *hub;               /* NULL: nobody has listened yet; owned */
     struct list clients;                  /* owned by the daemon: whoever is logged in; the longest idle first */
@@ -110,6 +112,11 @@ void pool_kill(struct pool *pool, const struct pg_error *why);
 void pool_wake_at(struct pool *pool, usec_t at_us);
 
 /* --- for backend.c, lease.c and cancel.c --- */
+void pool_enqueue(struct pool *pool, struct lease *l);
+/* Takes @l out of the list it waits in. */
+void pool_dequeue(struct pool *pool, struct lease *l);
+/* @b, opened for one client's replication, has logged in: that client has it now. */
+void pool_own_is_open(struct pool *pool, struct backend *b);
 /* Grants @l an idle connection if it is the first in the queue and one is fit for use at once; calls nobody. */
 void pool_grant_first(struct pool *pool, struct lease *l);
 void pool_backend_is_free(struct pool *pool, struct backend *b); /* clean and idle: hand it on or keep it */
