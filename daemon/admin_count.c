@@ -19,7 +19,7 @@ struct pool *admin_next_pool(const struct server *s, const struct pool *prev)
 
 struct client *admin_client_of(struct lease *l)
 {
-    if (l == NULL || (l->ops != &client_lease_ops && l->ops != &client_login_ops)) {
+    if (l == NULL || (l->ops != &client_lease_ops && l->ops != &client_login_ops && l->ops != &client_replication_ops)) {
         return NULL;
     }
     return container_of(l, struct client, lease);
@@ -82,6 +82,9 @@ static void count_clients(const struct pool *pool, struct admin_pool_count *ret)
             ret->cl_waiting++;
             n_logged_in += l->is_login ? 0 : 1;
         }
+    }
+    list_for_each(&pool->opening, l, link) {
+        ret->cl_waiting++;
     }
     ret->cl_active = pool->clients.n - n_logged_in;
     list_for_each(&pool->cancels, cancel, link) {

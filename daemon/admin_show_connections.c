@@ -237,7 +237,7 @@ static void fill_client(const struct client *c, struct admin_row *row)
     admin_put_text(row, "C");
     admin_put_name(row, client_user_name(c));
     admin_put_name(row, client_database_name(c));
-    admin_put_text(row, "none");
+    admin_put_text(row, replication_name((enum replication)c->replication));
     admin_put_text(row, client_state_name(c));
     put_peer(row, c);
     put_local(row, c);
@@ -266,7 +266,7 @@ static void fill_server(const struct backend *b, struct admin_row *row)
     admin_put_text(row, "S");
     admin_put_name(row, server_user(b));
     admin_put_name(row, b->pool->db->name);
-    admin_put_text(row, "none");
+    admin_put_text(row, replication_name(b->replication));
     admin_put_text(row, admin_backend_state(b));
     put_backend_address(row, &b->peer, b->port);
     put_backend_address(row, &b->local, b->port);

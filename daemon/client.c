@@ -339,7 +339,7 @@ void client_check_idle(struct pool *pool)
         }
         if (clock_now_us() - c->request_us < timeout_us) {
             pool_wake_at(pool, c->request_us + timeout_us);
-            if (pool->limits.mode != POOL_SESSION) {
+            if (pool->limits.mode != POOL_SESSION && c->replication == REPLICATION_NONE) {
                 return; /* the list is by idleness: the others are due later */
             }
             continue;

@@ -7,6 +7,7 @@
  *     idle      client_relay.c     no server connection, nothing to do
  *     waiting   client_relay.c     in the queue of its pool
  *     active    client_relay.c     has a server connection
+ *               client_replication.c   ... of its own, from the login on
  *     console   admin.c            talks to us, not to a server
  *     closed
  *
@@ -73,6 +74,7 @@ struct client {
     uint8_t state;          /* enum client_state */
     uint8_t hold;           /* enum client_hold */
     uint8_t ready_waits;    /* what the ReadyForQuery that is held back waits for: READY_WAITS_* */
+    uint8_t replication;    /* enum replication */
     uint8_t held_status;    /* of the ReadyForQuery that is held back */
     bool body_discarded;    /* the message under way goes nowhere */
     bool skipping;          /* we gave an error: its input is skipped up to the next Sync */
@@ -178,6 +180,10 @@ void client_relay_readable(struct client *c);                  /* client_relay.c
 void client_relay_writable(struct client *c);
 /* Answers what it waits for with an ERROR; it keeps its connection. */
 void client_relay_refuse(struct client *c, const struct pg_error *e);
+/* Tells a client whose login waits that it is logged in. @reported: what servers report; c->params goes before it. */
+void client_welcome(struct client *c, const struct params *reported);
+void client_replication_begin(struct client *c);               /* client_replication.c */
+extern const struct lease_ops client_replication_ops;
 extern const struct lease_ops client_lease_ops;
 extern const struct lease_ops client_login_ops;
 void client_cancel_begin(struct client *c, const struct startup *s); /* client_cancel.c */

@@ -475,7 +475,8 @@ static bool choose_method(struct client *c)
     struct auth *a = c->u.login->auth;
     struct sockaddr_storage addr;
     struct hba_login login = {
-        .tls = c->is_tls, .database = c->u.login->database, .user = c->u.login->user};
+        .tls = c->is_tls, .database = c->u.login->database, .user = c->u.login->user,
+        .is_replication = c->replication == REPLICATION_PHYSICAL};
 
     a->method = client_auth_settings(c)->auth_type;
     if (a->method != AUTH_TYPE_HBA) {
@@ -504,16 +505,36 @@ static bool is_own_uid(const struct client *c)
            cred.uid == geteuid();
 }
 
+static bool read_replication(struct client *c)
+{
+    const char *value = startup_find(&c->u.login->startup, "replication");
+    enum replication kind = REPLICATION_NONE;
+
+    if (value != NULL && !replication_parse(value, &kind)) {
+        client_close_text(c, "22023", /* invalid_parameter_value */
+                          "invalid value for parameter \"replication\": \"%s\"", value);
+        return false;
+    }
+    if (kind != REPLICATION_NONE && c->u.login->is_console) {
+        client_close_text(c, SQLSTATE_FEATURE_NOT_SUPPORTED, "the console does not replicate");
+        return false;
+    }
+    c->replication = (uint8_t)kind;
+    return true;
+}
+
 void client_auth_begin(struct client *c)
 {
     struct server *s = c->server;
     struct client_login *l = c->u.login;
-    const char *replication = startup_find(&l->startup, "replication");
 
     if (!read_startup(c)) {
         return;
     }
     l->is_console = config_name_is_console(l->database);
+    if (!read_replication(c)) {
+        return;
+    }
     l->auth = calloc(1, sizeof(*l->auth));
     if (l->auth == NULL) {
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
@@ -526,11 +547,6 @@ void client_auth_begin(struct client *c)
     if (!l->is_console && s->n_clients > (unsigned)client_auth_settings(c)->max_client_conn) {
         client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS,
                           "no more connections allowed (max_client_conn)");
-        return;
-    }
-    if (replication != NULL && strcmp(replication, "false") != 0 && strcmp(replication, "0") != 0) {
-        client_close_text(c, SQLSTATE_FEATURE_NOT_SUPPORTED,
-                          "replication connections are not pooled");
         return;
     }
     if (l->is_console && is_own_uid(c)) {

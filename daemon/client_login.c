@@ -94,14 +94,12 @@ static struct params *compose(struct client *c, bool known)
 
 /* --- the welcome --- */
 
-static void put_parameters(struct client *c, struct buf *out)
+static void put_parameters(struct client *c, const struct params *reported, struct buf *out)
 {
-    const struct params *welcome = c->pool->welcome;
+    for (unsigned i = 0; i < reported->n; i++) {
+        const char *own = params_get(c->params, reported->entries[i].name);
 
-    for (unsigned i = 0; i < welcome->n; i++) {
-        const char *own = params_get(c->params, welcome->entries[i].name);
-
-        startup_put_parameter(out, welcome->entries[i].name, own != NULL ? own : welcome->entries[i].value);
+        startup_put_parameter(out, reported->entries[i].name, own != NULL ? own : reported->entries[i].value);
     }
 }
 
@@ -118,7 +116,7 @@ static bool make_key(struct client *c)
     return c->vpid != 0 && (c->u.login->startup.version < PROTOCOL_3_2 || c->long_key != NULL);
 }
 
-static void welcome(struct client *c)
+void client_welcome(struct client *c, const struct params *reported)
 {
     struct server *s = c->server;
     const char *message = s->config->settings.login_notify_message;
@@ -131,7 +129,7 @@ static void welcome(struct client *c)
     }
     c->u.login->reply = BUF_INIT(0);
     startup_put_auth_ok(&out);
-    put_parameters(c, &out);
+    put_parameters(c, reported, &out);
     wire_store_u32(key, c->cancel_key);
     if (c->long_key != NULL) {
         startup_put_key(&out, c->vpid, c->long_key, CLIENT_LONG_KEY_BYTES);
@@ -148,9 +146,15 @@ static void welcome(struct client *c)
     list_add_tail(&c->pool->clients, &c->link);
     s->n_logged_in++;
     c->u.login = client_login_free(c->u.login);
-    lease_init(&c->lease, &client_lease_ops);
-    c->lease.owner_pid = c->vpid;
     client_set_state(c, CLIENT_IDLE);
+    if (c->replication == REPLICATION_NONE) {
+        lease_init(&c->lease, &client_lease_ops);
+    } else {
+        c->lease.startup = NULL; /* was the login's */
+        c->lease.backend->owner_pid = c->vpid;
+        client_set_state(c, CLIENT_ACTIVE);
+    }
+    c->lease.owner_pid = c->vpid;
     c->request_us = clock_now_us();
     if (c->pool->limits.client_idle_timeout_us > 0) {
         pool_wake_at(c->pool, c->request_us + c->pool->limits.client_idle_timeout_us);
@@ -189,7 +193,7 @@ static void finish_login(struct client *c)
     learn(c);
     lease_release(&c->lease);
     if (c->state == CLIENT_LOGIN) {
-        welcome(c);
+        client_welcome(c, c->pool->welcome);
     }
 }
 
@@ -345,12 +349,18 @@ void client_login_begin(struct client *c)
     if (s->config->settings.log_connections) {
         char tls[128];
 
-        client_log(c, LOG_LOG_LEVEL, "login attempt: db=%s user=%s tls=%s", db->name, l->user,
-                   c->is_tls ? tls_info(c->conn.tls, tls, sizeof(tls)) : "no");
+        client_log(c, LOG_LOG_LEVEL, "login attempt: db=%s user=%s tls=%s%s%s", db->name, l->user,
+                   c->is_tls ? tls_info(c->conn.tls, tls, sizeof(tls)) : "no",
+                   c->replication != REPLICATION_NONE ? " replication=" : "",
+                   c->replication != REPLICATION_NONE ? replication_name((enum replication)c->replication) : "");
+    }
+    if (c->replication != REPLICATION_NONE) {
+        client_replication_begin(c);
+        return;
     }
     c->params = c->pool->welcome != NULL ? compose(c, true) : NULL;
     if (c->params != NULL) {
-        welcome(c);
+        client_welcome(c, c->pool->welcome);
     } else {
         ask_server(c);
     }

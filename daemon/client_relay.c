@@ -53,7 +53,7 @@ static bool attach(struct relay *r)
     r->b = b;
     r->is_open = true;
     outvec_init(&r->out, &b->conn, c->server->loop);
-    if (inflight_is_empty(&b->inflight)) {
+    if (inflight_is_empty(&b->inflight) && c->replication == REPLICATION_NONE) {
         if (b->to_close.len > 0) {
             close_forgotten_statements(r);
         }
@@ -230,6 +230,9 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
  * client is on hold, or closed. */
 static size_t to_server(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
 {
+    if (UNLIKELY(r->c->replication != REPLICATION_NONE)) {
+        return client_replication_send(r, m, len, f);
+    }
     switch (f->type) {
     case 'Q':
         return on_query(r, m, len, f);

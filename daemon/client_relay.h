@@ -37,6 +37,9 @@ void client_ready_go_on(struct client *c);
 /* Statements that one client may have prepared at once. */
 #define CLIENT_MAX_STATEMENTS 65536U
 
+/* client_replication.c: a message for the server connection of a client that replicates. */
+size_t client_replication_send(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
+
 /* client_extended.c. Each takes a message of which @len bytes are there and returns how many are dealt with; 0: more are
  * needed, or the client is on hold or closed. */
 size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
