@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define ADDRS_TRIED_MAX 8 /* of one name, for one connection */
 
@@ -41,7 +42,19 @@ static usec_t draw_lifetime(const struct pool *pool)
     return lifetime_us - (usec_t)((double)lifetime_us * pool->limits.lifetime_jitter / 100 * random / UINT32_MAX);
 }
 
-static struct backend *open_backend(struct pool *pool, bool is_hub)
+/* For the replication of @l's owner, who waits in pool->opening from now on. */
+static void open_for(struct backend *b, struct lease *l)
+{
+    b->replication = l->replication;
+    b->startup = l->startup != NULL ? params_ref(l->startup) : NULL;
+    b->opens_for = l;
+    pool_dequeue(b->pool, l);
+    l->opening = b;
+    list_add_tail(&b->pool->opening, &l->link);
+}
+
+/* @l: whose replication it is for; NULL: anybody's use. */
+static struct backend *open_backend(struct pool *pool, struct notify_hub *hub, struct lease *l)
 {
     struct backend *b = calloc(1, sizeof(*b));
 
@@ -67,9 +80,13 @@ static struct backend *open_backend(struct pool *pool, bool is_hub)
         b->target->next_host = (b->target->next_host + 1) % b->target->n_hosts;
     }
     list_add_tail(&pool->backends[BACKEND_CONNECTING], &b->link);
-    b->is_hub = is_hub;
-    if (!is_hub) {
+    b->is_hub = hub != NULL;
+    b->hub = hub;
+    if (hub == NULL) {
         pool->n_backends++;
+    }
+    if (l != NULL) {
+        open_for(b, l);
     }
     pool->db->n_connections++;
     pool->user->n_connections++;
@@ -79,18 +96,24 @@ static struct backend *open_backend(struct pool *pool, bool is_hub)
 
 struct backend *backend_open(struct pool *pool)
 {
-    return open_backend(pool, false);
+    return open_backend(pool, NULL, NULL);
 }
 
-struct backend *backend_open_hub(struct pool *pool)
+struct backend *backend_open_hub(struct pool *pool, struct notify_hub *hub)
 {
-    return open_backend(pool, true);
+    return open_backend(pool, hub, NULL);
+}
+
+bool backend_open_for(struct pool *pool, struct lease *l)
+{
+    return open_backend(pool, NULL, l) != NULL || l->state != LEASE_WAITING; /* not waiting: it was told */
 }
 
 void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_server)
 {
     struct pool *pool = b->pool;
     struct pg_error why = *e; /* @e may lie in what is freed now */
+    bool is_own = b->replication != REPLICATION_NONE;
     char text[256];
 
     if (b->state == BACKEND_CLOSED) {
@@ -103,7 +126,9 @@ void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_
         return;
     }
     backend_close(b, from_server ? "login failed" : "connect failed", &why);
-    pool_connect_failed(pool, &why, from_server);
+    if (!is_own) { /* that one may not replicate says nothing to the others */
+        pool_connect_failed(pool, &why, from_server);
+    }
 }
 
 /* --- hosts and addresses --- */
@@ -173,6 +198,31 @@ static void on_connect(struct backend_connect *c, void *owner, const struct back
     backend_open_failed(b, &e, false);
 }
 
+#define EXTRA_MAX (PARAMS_MAX + 8)
+
+/* A replication connection is the client's alone, and so are its startup parameters; what the entry says are defaults. */
+static void add_startup(const struct backend *b, struct backend_connect_params *p,
+                        struct backend_startup_param extra[EXTRA_MAX])
+{
+    p->replication = replication_parameter(b->replication);
+    for (unsigned i = 0; i < p->n_extra; i++) {
+        extra[i] = p->extra[i];
+    }
+    p->extra = extra;
+    for (unsigned i = 0; b->startup != NULL && i < b->startup->n && p->n_extra < EXTRA_MAX; i++) {
+        const struct param *own = &b->startup->entries[i];
+
+        if (strcasecmp(own->name, "application_name") == 0) {
+            p->application_name = own->value;
+            continue;
+        }
+        if (strcasecmp(own->name, "client_encoding") == 0) {
+            p->client_encoding = NULL; /* libpq would take "auto" for a word of its own */
+        }
+        extra[p->n_extra++] = (struct backend_startup_param){own->name, own->value};
+    }
+}
+
 static void fail_for_memory(struct backend *b)
 {
     struct pg_error e;
@@ -184,6 +234,7 @@ static void fail_for_memory(struct backend *b)
 static void start_connect(struct backend *b, const char *host, const char *hostaddr)
 {
     struct backend_connect_params p = b->target->template;
+    struct backend_startup_param extra[EXTRA_MAX];
     const struct pool *pool = b->pool;
 
     p.until = BACKEND_CONNECT_LOGIN;
@@ -193,6 +244,9 @@ static void start_connect(struct backend *b, const char *host, const char *hosta
     p.user = pool->user->name;
     p.dbname = b->target->dbname;
     p.timeout_us = pool->limits.server_connect_timeout_us;
+    if (b->replication != REPLICATION_NONE) {
+        add_startup(b, &p, extra);
+    }
     b->connect = backend_connect_new(pool->env->loop, &p, on_connect, b);
     if (b->connect == NULL) {
         fail_for_memory(b);
@@ -289,7 +343,12 @@ void backend_login_done(struct backend *b)
     if (b->is_hub) {
         loop_timer_stop(b->pool->env->loop, &b->timer);
         backend_set_state(b, BACKEND_HUB);
-        notify_hub_ready(b->pool->hub);
+        notify_hub_ready(b->hub);
+        return;
+    }
+    if (b->replication != REPLICATION_NONE) { /* no connect_query: a physical one takes no SQL */
+        loop_timer_stop(b->pool->env->loop, &b->timer);
+        pool_own_is_open(b->pool, b);
         return;
     }
     if (*b->pool->queries.connect == '\0') {
