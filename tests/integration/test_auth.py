@@ -110,8 +110,8 @@ def test_an_md5_response_cannot_be_used_again(pgpoold, wire):
     assert client.expect("E").code == "28P01"
 
 
-@pytest.mark.parametrize("password", ["p\u00e4ssw\u00f6rd", "x" * 1000, " blank ", "\"quoted\"", "\u2168", "back\\slash",
-                                      "a\u00adb"])
+@pytest.mark.parametrize("password", ["p\u00e4ssw\u00f6rd", "x" * 1000, " blank ", "\"quoted\"", "\u2168",
+                                      "back\\slash", "a\u00adb"])
 def test_unusual_passwords(pgpoold, password):
     for method, secret in (("plain", password), ("md5", password), ("scram-sha-256", password)):
         daemon = pgpoold(auth_type=method, userlist={"app": secret})
@@ -198,7 +198,7 @@ def test_the_console_looks_like_a_database_to_those_with_a_wrong_password(pgpool
 
 
 def test_unknown_users_do_as_a_mixed_auth_file_does(pgpoold):
-    """With md5 the exchange depends on the secret: then unknown users must be of all kinds too, each always the same."""
+    """With md5 the exchange depends on the secret: unknown users must be of all kinds too, each always the same."""
     users = {f"m{i}": "md5" + "0" * 32 for i in range(20)} | {f"s{i}": scram_verifier("x") for i in range(20)}
     daemon = pgpoold(auth_type="md5", userlist=users)
     seen = {user: first_request(daemon, user).how for user in [f"nobody{i}" for i in range(40)]}
@@ -281,7 +281,9 @@ def test_the_second_scram_login_derives_nothing(pgpoold, wire):
 
 def test_scram_refuses_what_no_client_sends(pgpoold, wire):
     daemon = pgpoold(auth_type="scram-sha-256", userlist={"app": PASSWORD})
-    for body in (b"", b"\0", b"SCRAM-SHA-1\0\0\0\0\0", b"SCRAM-SHA-256", b"SCRAM-SHA-256\0\x7f\xff\xff\xff", b"SCRAM-SHA-256\0\0\0\0\0", b"SCRAM-SHA-256-PLUS\0\0\0\0\x01p",
+    for body in (b"", b"\0", b"SCRAM-SHA-1\0\0\0\0\0", b"SCRAM-SHA-256",
+                 b"SCRAM-SHA-256\0\x7f\xff\xff\xff", b"SCRAM-SHA-256\0\0\0\0\0",
+                 b"SCRAM-SHA-256-PLUS\0\0\0\0\x01p",
                  b"SCRAM-SHA-256\0\0\0\0\x0bn,,n=,r=\0ab", b"SCRAM-SHA-256\0\0\0\x10\0" + b"a" * 4096):
         client = wire(daemon, login=False)
         client.send_startup()

@@ -34,8 +34,8 @@ def query_daemon(pgpoold):
     return make
 
 
-@pytest.mark.parametrize("auth_type, user", (("scram-sha-256", "scram_user"), ("md5", "scram_user"), ("md5", "md5_user"),
-                                             ("plain", "scram_user"), ("plain", "md5_user")))
+@pytest.mark.parametrize("auth_type, user", (("scram-sha-256", "scram_user"), ("md5", "scram_user"),
+                                             ("md5", "md5_user"), ("plain", "scram_user"), ("plain", "md5_user")))
 def test_users_of_the_server_get_in(query_daemon, auth_type, user):
     daemon = query_daemon(auth_type=auth_type)
     assert daemon.psql("SELECT current_user", user=user) == [(user,)]
@@ -46,8 +46,8 @@ def test_a_wrong_password_is_refused(query_daemon):
     assert (message.code, message.text) == ("28P01", "SASL authentication failed")
 
 
-@pytest.mark.parametrize("auth_type, user", (("scram-sha-256", "scram_user"), ("md5", "scram_user"), ("md5", "md5_user"),
-                                             ("plain", "md5_user")))
+@pytest.mark.parametrize("auth_type, user", (("scram-sha-256", "scram_user"), ("md5", "scram_user"),
+                                             ("md5", "md5_user"), ("plain", "md5_user")))
 def test_unknown_users_look_like_a_wrong_password(query_daemon, auth_type, user):
     daemon = query_daemon(auth_type=auth_type)
 
@@ -122,8 +122,8 @@ def test_a_function_of_ones_own(query_daemon, pg):
 
 
 @pytest.mark.parametrize("query", ("SELECT uname, phash FROM no_such_function($1)", "not even SQL $1",
-                                   "SELECT $1::text, 'a' UNION ALL SELECT 'b', 'c'", "SELECT $1::text", "SELECT rolname FROM "
-                                   "pg_authid WHERE rolname = $1"))
+                                   "SELECT $1::text, 'a' UNION ALL SELECT 'b', 'c'", "SELECT $1::text",
+                                   "SELECT rolname FROM pg_authid WHERE rolname = $1"))
 def test_a_query_that_fails_is_a_configuration_error(query_daemon, query):
     daemon = query_daemon(auth_query=query)
     assert refusal(daemon, "scram_user", password="scram-secret").text == "bouncer config error"

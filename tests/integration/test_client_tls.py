@@ -96,7 +96,8 @@ def test_a_client_certificate_of_another_ca_is_refused(tls_daemon, certs, with_c
 def test_psql_over_tls_shows_the_connection(tls_daemon, certs):
     daemon = tls_daemon("require")
     out = subprocess.run([find_bindir() / "psql", "-Xc", r"\conninfo", daemon.dsn(
-        host="localhost", sslmode="verify-full", sslrootcert=str(certs.ca))], check=True, capture_output=True, text=True)
+        host="localhost", sslmode="verify-full", sslrootcert=str(certs.ca))],
+                         check=True, capture_output=True, text=True)
     assert "SSL connection (protocol: TLSv1.3" in out.stdout
 
 
@@ -230,9 +231,9 @@ def test_direct_tls_where_there_is_no_tls(pgpoold):
 
 def test_openssl_connects_directly(tls_daemon, certs):
     daemon = tls_daemon()
-    out = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{daemon.port}", "-alpn", "postgresql", "-CAfile",
-                          certs.ca, "-verify_return_error", "-verify_hostname", "localhost"], input="", check=False,
-                         capture_output=True, text=True, timeout=20)
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{daemon.port}", "-alpn", "postgresql", "-CAfile", certs.ca,
+               "-verify_return_error", "-verify_hostname", "localhost"]
+    out = subprocess.run(command, input="", check=False, capture_output=True, text=True, timeout=20)
     assert "ALPN protocol: postgresql" in out.stdout and "Verify return code: 0 (ok)" in out.stdout, out
 
 

@@ -36,7 +36,8 @@ def test_with_a_plain_password(pgpoold, user):
 
 
 def test_clear_text_passwords_only_leave_privately(pgpoold, pg):
-    daemon = pgpoold(databases={"tcp": target(pg, dbname="test"), "unix": f"host={pg.socket_dir} port={pg.port} dbname=test"},
+    daemon = pgpoold(databases={"tcp": target(pg, dbname="test"),
+                                "unix": f"host={pg.socket_dir} port={pg.port} dbname=test"},
                      auth_type="md5", server_tls_sslmode="disable", server_login_retry=0)
     assert "clear-text password over an unencrypted connection" in refusal(
         daemon, "password_user", "tcp", "password-secret").text
@@ -95,7 +96,7 @@ def test_trust_needs_no_password(pgpoold):
     assert pgpoold(auth_type="trust", userlist={"app": ""}).psql("SELECT current_user") == [("app",)]
 
 
-def test_a_certificate(pgpoold, pg, certs):
+def test_a_certificate(pgpoold, certs):
     daemon = pgpoold(auth_type="trust", userlist={"cert_user": ""}, server_tls_sslmode="require",
                      server_tls_cert_file=certs.client, server_tls_key_file=certs.client_key)
     assert daemon.psql("SELECT current_user", user="cert_user") == [("cert_user",)]
@@ -126,7 +127,7 @@ def test_peer(pgpoold, pg):
         assert (message.code, message.text) == ("28000", 'Peer authentication failed for user "app"')
 
 
-def test_a_password_that_clients_prove_is_kept_for_the_server(pgpoold, pg):
+def test_a_password_that_clients_prove_is_kept_for_the_server(pgpoold):
     """auth_file has an md5 secret, the server wants SCRAM: with auth_type plain the password itself becomes known."""
     secret = "md5" + hashlib.md5(b"scram-secretscram_user").hexdigest()
     daemon = pgpoold(auth_type="plain", userlist={"scram_user": secret})
@@ -195,7 +196,8 @@ def test_load_balance_hosts(pgpoold, pg, balance, expected):
     pg.restart()
     try:
         with hba_first(pg, "host all all 127.0.0.0/8 trust"):
-            daemon = pgpoold(databases={"test": f"host=127.0.0.1,127.0.0.2 port={pg.port} load_balance_hosts={balance}"})
+            hosts = f"host=127.0.0.1,127.0.0.2 port={pg.port} load_balance_hosts={balance}"
+            daemon = pgpoold(databases={"test": hosts})
             with contextlib.ExitStack() as stack:
                 for _ in range(4):
                     stack.enter_context(daemon.connect(autocommit=False)).execute("SELECT 1")

@@ -168,7 +168,7 @@ def test_cancel_requests_are_encrypted_too(pgpoold, fake_pg, certs, wire, eventu
     daemon = pgpoold(databases={"test": f"host=localhost port={server.port}"}, server_tls_sslmode="require")
     client = wire(daemon)
     client.send(query("select wait"))
-    eventually(lambda: server.connections and any(m.kind == "Q" and m.sql == "select wait" for m in server.connections[0].received))
+    eventually(lambda: any(m.kind == "Q" and m.sql == "select wait" for m in server.connections[0].received))
     wire(daemon, login=False).send(cancel_request(client.pid, client.secret))
     assert client.result().errors[0].code == "57014"
     assert server.cancels == [(server.connections[0].pid, server.connections[0].secret)]
