@@ -64,6 +64,7 @@ struct backend {
     bool was_used;         /* server_lifetime = 0: used once */
     bool told_error;       /* a FATAL of the server went to the lease's owner */
     bool injected_failed;  /* an injected statement ended in an error; the text is in last_error */
+    bool is_checked;       /* idle: server_check_query was answered just now, for who waits */
     bool is_reset;         /* cleaning: the reset query was sent */
     bool is_rolled_back;   /* cleaning: ROLLBACK was sent */
     bool needs_reset;      /* cleaning: the reset query is due */

@@ -140,6 +140,7 @@ void backend_clean_ready(struct backend *b)
             return;
         }
         loop_timer_stop(b->pool->env->loop, &b->timer);
+        b->is_checked = true;
         pool_backend_is_free(b->pool, b);
         return;
     }

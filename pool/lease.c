@@ -41,7 +41,7 @@ void lease_release(struct lease *l)
     l->backend = NULL;
     l->pool = NULL;
     b->lease = NULL;
-    if (b->pool->limits.reset_always || b->pool->limits.mode == POOL_SESSION) {
+    if (!l->is_login && (b->pool->limits.reset_always || b->pool->limits.mode == POOL_SESSION)) {
         b->needs_reset = *b->pool->queries.reset != '\0';
     }
     if (b->needs_reset || b->listens) {

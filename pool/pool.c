@@ -159,6 +159,7 @@ static void grant(struct pool *pool, struct lease *l, struct backend *b)
     b->request_us = now_us;
     b->owner_pid = l->owner_pid;
     b->was_used = true;
+    b->is_checked = false;
     pool->db->stats.wait_time_us += now_us - l->since_us;
     pool->db->stats.server_assignment_count++;
     l->since_us = now_us;
@@ -167,7 +168,7 @@ static void grant(struct pool *pool, struct lease *l, struct backend *b)
 
 static bool needs_check(const struct pool *pool, const struct backend *b)
 {
-    return *pool->queries.check != '\0' &&
+    return *pool->queries.check != '\0' && !b->is_checked &&
            clock_now_us() - b->idle_since_us >= pool->limits.server_check_delay_us;
 }
 
@@ -263,7 +264,11 @@ static bool may_try(struct pool *pool)
     return pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) < MAX_CONNECTING;
 }
 
-static bool may_open(struct pool *pool, unsigned allowed)
+/* For a client that waits others' idle connections may go; for a mere minimum not, or two pools would take them from each
+ * other for ever. */
+enum eviction { KEEP_OTHERS, EVICT_OTHERS };
+
+static bool may_open(struct pool *pool, unsigned allowed, enum eviction eviction)
 {
     const struct database *db = pool->db;
     const struct pool_user *user = pool->user;
@@ -271,10 +276,12 @@ static bool may_open(struct pool *pool, unsigned allowed)
     if (pool->n_backends >= allowed || !may_try(pool)) {
         return false;
     }
-    if (db->max_connections > 0 && db->n_connections >= db->max_connections && !evict_one(pool, false)) {
+    if (db->max_connections > 0 && db->n_connections >= db->max_connections &&
+        (eviction == KEEP_OTHERS || !evict_one(pool, false))) {
         return false;
     }
-    return user->max_connections == 0 || user->n_connections < user->max_connections || evict_one(pool, true);
+    return user->max_connections == 0 || user->n_connections < user->max_connections ||
+           (eviction == EVICT_OTHERS && evict_one(pool, true));
 }
 
 static void log_reserve(const struct pool *pool)
@@ -315,7 +322,7 @@ static void open_missing(struct pool *pool)
 {
     unsigned min = pool->limits.min_size;
 
-    while (expected(pool) < pool->waiters.n - pool->n_waiters_own && may_open(pool, allowed_now(pool))) {
+    while (expected(pool) < pool->waiters.n - pool->n_waiters_own && may_open(pool, allowed_now(pool), EVICT_OTHERS)) {
         if (!open_one(pool)) {
             return;
         }
@@ -323,7 +330,7 @@ static void open_missing(struct pool *pool)
     if (pool->clients.n == 0 && !pool->limits.forced_user) {
         return;
     }
-    while (pool->n_backends < min && may_open(pool, pool->limits.size)) {
+    while (pool->n_backends < min && may_open(pool, pool->limits.size, KEEP_OTHERS)) {
         if (!open_one(pool)) {
             return;
         }
@@ -524,6 +531,7 @@ void pool_backend_is_free(struct pool *pool, struct backend *b)
     b->idle_since_us = clock_now_us();
     backend_set_state(b, BACKEND_IDLE);
     if (list_is_empty(&pool->waiters)) {
+        b->is_checked = false;
         if (pool->limits.server_idle_timeout_us > 0) {
             pool_wake_at(pool, b->idle_since_us + pool->limits.server_idle_timeout_us);
         }
