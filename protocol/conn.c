@@ -171,8 +171,8 @@ static size_t write_tls(struct conn *c, const uint8_t *data, size_t len)
         size_t n = 0;
         enum tls_result result = tls_write(c->tls, data + done, len - done, &n);
 
+        done += n; /* also when it was stopped after some records */
         if (result == TLS_DONE) {
-            done += n;
             continue;
         }
         if (result != TLS_WANT_WRITE && result != TLS_WANT_READ) {
