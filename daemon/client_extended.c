@@ -392,7 +392,7 @@ static size_t parse_named(struct relay *r, const uint8_t *m, size_t len, const s
 size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
 {
     struct client *c = r->c;
-    size_t body_at = after_string(m, len, FRAME_HEADER_BYTES);
+    size_t body_at = after_string(m, MIN(len, (size_t)f->total), FRAME_HEADER_BYTES);
 
     if (body_at == 0) {
         return wait_for_more(c, len, f);
@@ -439,7 +439,7 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
 size_t extended_parse_alone(struct client *c, const uint8_t *m, size_t len, const struct frame *f)
 {
     static const uint8_t parse_complete[FRAME_HEADER_BYTES] = {'1', 0, 0, 0, 4};
-    size_t body_at = after_string(m, len, FRAME_HEADER_BYTES);
+    size_t body_at = after_string(m, MIN(len, (size_t)f->total), FRAME_HEADER_BYTES);
     const char *name = (const char *)m + FRAME_HEADER_BYTES;
     struct stmt *stmt;
     struct prepared *p;
@@ -470,8 +470,8 @@ size_t extended_parse_alone(struct client *c, const uint8_t *m, size_t len, cons
 size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
 {
     struct client *c = r->c;
-    size_t name_at = after_string(m, len, FRAME_HEADER_BYTES);
-    size_t rest_at = name_at == 0 ? 0 : after_string(m, len, name_at);
+    size_t name_at = after_string(m, MIN(len, (size_t)f->total), FRAME_HEADER_BYTES);
+    size_t rest_at = name_at == 0 ? 0 : after_string(m, MIN(len, (size_t)f->total), name_at);
     char name[STMT_SERVER_NAME_MAX_BYTES];
     struct prepared *p = NULL;
     bool renamed = false;
