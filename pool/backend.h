@@ -68,9 +68,9 @@ struct backend {
     bool is_reset;         /* cleaning: the reset query was sent */
     bool is_rolled_back;   /* cleaning: ROLLBACK was sent */
     bool needs_reset;      /* cleaning: the reset query is due */
-    bool runs_out;         /* cleaning: the owner's last query runs to its end */
+    bool is_polite;        /* cleaning: the owner said goodbye, its last query may run a little longer */
     bool cancel_sent;      /* cleaning: the abandoned query was cancelled */
-    uint32_t unread_bytes; /* cleaning: results that came for nobody while runs_out */
+    uint32_t unread_bytes; /* cleaning: results that came for nobody since its goodbye */
     bool is_hub;           /* a LISTEN hub of the pool: never leased */
     bool listens;          /* a client's LISTEN has completed on it: UNLISTEN * is due before anybody else has it */
     bool is_unlistened;    /* cleaning: UNLISTEN * was sent */

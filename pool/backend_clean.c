@@ -11,8 +11,10 @@
 
 /* An abandoned query gets this long to end by itself before it is cancelled. */
 #define ABANDONED_GRACE_US (50 * USEC_PER_MSEC)
-/* What a client has sent before its goodbye runs to its end, but not for ever: a server that finds nobody at the other
- * end of its socket stops when it can write no more. */
+/* As long as this when its client said goodbye: that may have sent its last statement without waiting for the answer.
+ * More often it is a cancelled task whose driver closes in good order, and its query would sleep on for nobody. */
+#define GOODBYE_GRACE_US (500 * USEC_PER_MSEC)
+/* A server that finds nobody at the other end of its socket stops when it can write no more, however short it ran. */
 #define UNREAD_MAX_BYTES ((uint32_t)256 * 1024)
 
 static void on_clean_timer(struct loop_timer *timer);
@@ -88,7 +90,7 @@ static void finish(struct backend *b)
     b->is_unlistened = false;
     b->listens = false;
     b->needs_reset = false;
-    b->runs_out = false;
+    b->is_polite = false;
     b->cancel_sent = false;
     b->query_start_us = 0;
     b->xact_start_us = 0;
@@ -147,16 +149,24 @@ void backend_clean_ready(struct backend *b)
     go_on(b);
 }
 
+/* It had its time to end by itself. */
+static void end_abandoned(struct backend *b)
+{
+    b->cancel_sent = true;
+    (void)cancel_start(b, NULL, CANCEL_OF_OURS); /* not possible: the deadline below closes it */
+    if (b->pool->limits.abandoned == POOL_ABANDONED_CLOSE) {
+        backend_close(b, "query was abandoned", NULL);
+        return;
+    }
+    loop_timer_set(b->pool->env->loop, &b->timer, clean_limit_us(b->pool));
+}
+
 static void on_clean_timer(struct loop_timer *timer)
 {
     struct backend *b = container_of(timer, struct backend, timer);
-    struct pool *pool = b->pool;
 
-    if (b->state == BACKEND_CLEANING && !b->cancel_sent && !inflight_is_empty(&b->inflight) &&
-        pool->limits.abandoned == POOL_ABANDONED_CANCEL) {
-        b->cancel_sent = true;
-        (void)cancel_start(b, NULL, CANCEL_OF_OURS); /* not possible: the deadline below closes it */
-        loop_timer_set(pool->env->loop, timer, clean_limit_us(pool));
+    if (b->state == BACKEND_CLEANING && !b->cancel_sent && !inflight_is_empty(&b->inflight)) {
+        end_abandoned(b);
         return;
     }
     backend_close(b, b->state == BACKEND_CHECK ? "check query timeout" : "rollback_timeout", NULL);
@@ -164,12 +174,12 @@ static void on_clean_timer(struct loop_timer *timer)
 
 void backend_clean_unread(struct backend *b, uint32_t bytes)
 {
-    if (b->state != BACKEND_CLEANING || !b->runs_out || b->pool->limits.abandoned == POOL_ABANDONED_WAIT) {
+    if (b->state != BACKEND_CLEANING || !b->is_polite || b->pool->limits.abandoned == POOL_ABANDONED_WAIT) {
         return;
     }
     b->unread_bytes += MIN(bytes, UNREAD_MAX_BYTES);
     if (b->unread_bytes > UNREAD_MAX_BYTES) {
-        b->runs_out = false;
+        b->is_polite = false;
         loop_timer_set(b->pool->env->loop, &b->timer, ABANDONED_GRACE_US);
     }
 }
@@ -186,11 +196,6 @@ void backend_clean_up(struct backend *b)
         backend_close(b, "client left in the middle of a message", NULL);
         return;
     }
-    if (running && !b->runs_out && pool->limits.abandoned == POOL_ABANDONED_CLOSE) {
-        (void)cancel_start(b, NULL, CANCEL_OF_OURS); /* else the server would go on with what nobody waits for */
-        backend_close(b, "query was abandoned", NULL);
-        return;
-    }
     b->is_rolled_back = false;
     b->is_reset = false;
     b->is_unlistened = false;
@@ -201,8 +206,12 @@ void backend_clean_up(struct backend *b)
         go_on(b);
         return;
     }
-    if (pool->limits.abandoned == POOL_ABANDONED_CANCEL && !b->runs_out) {
-        loop_timer_set(pool->env->loop, &b->timer, ABANDONED_GRACE_US);
+    if (!b->is_polite && pool->limits.abandoned == POOL_ABANDONED_CLOSE) {
+        end_abandoned(b);
+        return;
+    }
+    if (pool->limits.abandoned != POOL_ABANDONED_WAIT) {
+        loop_timer_set(pool->env->loop, &b->timer, b->is_polite ? GOODBYE_GRACE_US : ABANDONED_GRACE_US);
     }
     if (b->inflight.copy_in) {
         backend_abort_copy(b);

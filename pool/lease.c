@@ -78,7 +78,7 @@ void lease_abandon(struct lease *l)
             backend_close(b, "replication client left", NULL);
             return;
         }
-        b->runs_out = l->is_polite;
+        b->is_polite = l->is_polite;
         b->needs_reset = *b->pool->queries.reset != '\0' &&
                          (b->pool->limits.reset_always || b->pool->limits.mode == POOL_SESSION);
         backend_clean_up(b);

@@ -79,7 +79,7 @@ struct lease {
     /* private, but state and backend may be read */
     enum lease_state state;
     bool is_login;           /* waits to complete its login: told at once when the server cannot be reached */
-    bool is_polite;          /* the owner said goodbye: what it has sent is to run to its end, as on a server */
+    bool is_polite;          /* the owner said goodbye: its last query gets a while to end (backend_clean.c) */
     enum replication replication; /* not NONE: wants a server connection of its own, opened for it with @startup */
     struct params *startup;  /* borrowed from the owner until the lease is held; NULL: none */
     struct backend *opening; /* LEASE_WAITING: the one that is being opened for it; NULL: not its turn yet */
