@@ -127,11 +127,23 @@ def test_a_client_lost_in_copy_in_leaves_nothing(one_server, pg, table, wire):
 def test_a_client_lost_in_extended_copy_in_leaves_nothing(one_server, pg, table, wire):
     client = wire(one_server)
     pid = backend_pid(client)
-    client.send(parse("", "COPY abandoned FROM STDIN"), bind(), execute(), sync())
+    client.send(parse("", "COPY abandoned FROM STDIN"), bind(), execute(), flush())
     client.expect("1", "2", "G")
     client.send(copy_data("one\n"))
     client.close()
     assert backend_pid(wire(one_server)) == pid
+    assert rows(pg) == 0
+
+
+def test_a_client_lost_in_copy_in_behind_its_early_sync_leaves_nothing(one_server, pg, table, wire):
+    """Whether the server has read that Sync cannot be known: another connection takes the place of this one."""
+    client = wire(one_server)
+    client.send(parse("", "COPY abandoned FROM STDIN"), bind(), execute(), sync())
+    client.expect("1", "2", "G")
+    client.send(copy_data("one\n"))
+    client.close()
+    after = wire(one_server)
+    assert [after.query(f"SELECT {i}").rows for i in range(3)] == [[(str(i),)] for i in range(3)]
     assert rows(pg) == 0
 
 

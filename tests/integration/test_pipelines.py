@@ -167,13 +167,14 @@ def test_pipelining_drivers_work(daemon):
 
 def test_a_drivers_pipeline_goes_on_after_an_error(daemon):
     with daemon.connect() as conn:
+        conn.prepare_threshold = None  # psycopg 3.1 takes what a failed pipeline skipped for prepared, directly as well
         for _ in range(5):
             with conn.pipeline() as pipe:
                 conn.execute("SELECT 1")
                 pipe.sync()
             try:
                 with conn.pipeline():
-                    conn.execute("SELECT nonsense", prepare=False)
+                    conn.execute("SELECT nonsense")
                     conn.execute("SELECT 1")
             except Exception as problem:  # pylint: disable=broad-except  # looked at below
                 assert getattr(problem, "sqlstate", None) == "42703"
