@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: ISC */
 /* A check has two halves. struct auth_check is the loop's, struct task is what the threads see. A
  * task is in the queue, then with a thread, then in the list of those that are done; the mutex
- * guards these lists and task->check, by which a thread's task finds its way back. Whoever gives up
+ * guards these lists, the watched socket and task->check, by which a thread's task finds its way back. Whoever gives up
  * a check cuts that tie. */
 #include "daemon/auth_worker_internal.h"
 
 #include "daemon/util/list.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 /* At the end of the process: so long a busy thread may take to finish properly. */
 #define END_WAIT_MS 300
@@ -24,8 +27,19 @@
 struct task {
     struct list_node link; /* in queue or done; in none while a thread has it */
     struct auth_job job;
+    struct hall *hall;
     struct auth_check *check; /* NULL: given up */
     bool is_queued;
+    bool is_over; /* no time is left for it */
+    int watch_fd; /* a duplicate of the socket that its thread waits for; -1: none */
+};
+
+struct hall;
+
+struct worker {
+    pthread_t thread;
+    struct hall *hall;
+    bool has_ended; /* or is about to */
 };
 
 /* What the threads share with the loop. Lives as long as the longest of them. */
@@ -35,7 +49,9 @@ struct hall {
     pthread_cond_t ended; /* a thread has ended */
     struct list queue;
     struct list done;
-    unsigned n_threads;
+    struct worker workers[AUTH_WORKER_THREADS];
+    unsigned n_started;
+    unsigned n_ended;
     unsigned n_idle;
     unsigned n_refs; /* the threads', and the loop's */
     bool is_closed;
@@ -52,7 +68,7 @@ struct auth_check {
     struct auth_worker *worker;
     struct task *task; /* ours as soon as it is done */
     bool is_done;
-    struct loop_timer delay;
+    struct loop_timer timer; /* before the verdict: its deadline; then: what it is held back */
     auth_check_fn fn;
     void *owner;
 };
@@ -63,6 +79,9 @@ static struct task *task_free(struct task *t)
 {
     if (t == NULL) {
         return NULL;
+    }
+    if (t->watch_fd >= 0) {
+        (void)close(t->watch_fd); /* a duplicate: nothing is lost with it */
     }
     secret_done(&t->job.password);
     secret_done(&t->job.ldap_options);
@@ -79,6 +98,7 @@ static struct task *task_new(const struct auth_worker_request *request)
     if (t == NULL) {
         return NULL;
     }
+    t->watch_fd = -1;
     t->job.kind = request->kind;
     t->job.timeout_us = request->timeout_us != 0 ? request->timeout_us : DEFAULT_TIMEOUT_US;
     t->job.verdict = AUTH_VERDICT_FAILED;
@@ -92,6 +112,15 @@ static struct task *task_new(const struct auth_worker_request *request)
     return t;
 }
 
+/* The mutex is held. */
+static void interrupt(struct task *t)
+{
+    t->is_over = true;
+    if (t->watch_fd >= 0) {
+        (void)shutdown(t->watch_fd, SHUT_RDWR); /* fails when it is closed already: just as well */
+    }
+}
+
 void auth_job_say(struct auth_job *job, enum auth_verdict verdict, const char *fmt, ...)
 {
     va_list args;
@@ -103,6 +132,23 @@ void auth_job_say(struct auth_job *job, enum auth_verdict verdict, const char *f
 }
 
 /* --- on the threads --- */
+
+void auth_job_watch(struct auth_job *job, int fd)
+{
+    struct task *t = container_of(job, struct task, job);
+    /* Our own number for it: the library may close its one any time, and somebody else get that. */
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+    (void)pthread_mutex_lock(&t->hall->mutex);
+    if (t->watch_fd >= 0) {
+        (void)close(t->watch_fd);
+    }
+    t->watch_fd = copy;
+    if (t->is_over) {
+        interrupt(t);
+    }
+    (void)pthread_mutex_unlock(&t->hall->mutex);
+}
 
 static void ask(struct auth_job *job)
 {
@@ -160,7 +206,8 @@ static void leave(struct hall *h)
 
 static void *run(void *arg)
 {
-    struct hall *h = arg;
+    struct worker *self = arg;
+    struct hall *h = self->hall;
     struct task *t;
 
     (void)pthread_mutex_lock(&h->mutex);
@@ -177,7 +224,8 @@ static void *run(void *arg)
         list_add_tail(&h->done, &t->link);
         loop_wakeup_send(h->worker->loop, &h->worker->wakeup);
     }
-    h->n_threads--;
+    self->has_ended = true;
+    h->n_ended++;
     (void)pthread_cond_signal(&h->ended);
     leave(h);
     return NULL;
@@ -212,13 +260,14 @@ static struct hall *hall_new(struct auth_worker *w)
  * libev's handler would do on any. */
 static int start_thread(struct hall *h)
 {
-    pthread_t thread;
-    int error = pthread_create(&thread, NULL, run, h);
+    struct worker *w = &h->workers[h->n_started];
+    int error;
 
+    w->hall = h;
+    error = pthread_create(&w->thread, NULL, run, w); /* it waits for the mutex */
     if (error == 0) {
-        h->n_threads++;
+        h->n_started++;
         h->n_refs++;
-        (void)pthread_detach(thread);
     }
     return -error;
 }
@@ -231,12 +280,13 @@ static int enqueue(struct hall *h, struct task *t)
     if (h->queue.n >= AUTH_WORKER_QUEUE_MAX) {
         return AUTH_CHECK_E_FULL;
     }
-    if (h->queue.n >= h->n_idle && h->n_threads < AUTH_WORKER_THREADS) {
+    if (h->queue.n >= h->n_idle && h->n_started < AUTH_WORKER_THREADS) {
         error = start_thread(h);
     }
-    if (h->n_threads == 0) {
+    if (h->n_started == 0) {
         return error;
     }
+    t->hall = h;
     t->is_queued = true;
     list_add_tail(&h->queue, &t->link);
     (void)pthread_cond_signal(&h->work);
@@ -252,9 +302,17 @@ static void answer(struct auth_check *check)
     check->fn(check->owner, job->verdict, job->why); /* frees @check */
 }
 
-static void on_delay(struct loop_timer *timer)
+static void on_timer(struct loop_timer *timer)
 {
-    answer(container_of(timer, struct auth_check, delay));
+    struct auth_check *check = container_of(timer, struct auth_check, timer);
+
+    if (check->is_done) {
+        answer(check);
+        return;
+    }
+    (void)pthread_mutex_lock(&check->worker->hall->mutex);
+    interrupt(check->task);
+    (void)pthread_mutex_unlock(&check->worker->hall->mutex);
 }
 
 /* One that is done and has still somebody who asked. */
@@ -286,10 +344,11 @@ static void on_wakeup(struct loop_wakeup *wakeup)
     while ((check = next_done(w->hall)) != NULL) {
         usec_t delay_us = check->task->job.delay_us;
 
+        loop_timer_stop(w->loop, &check->timer);
         if (delay_us == 0 || check->task->job.verdict == AUTH_VERDICT_RIGHT) {
             answer(check);
         } else {
-            loop_timer_set(w->loop, &check->delay, MIN(delay_us, MAX_DELAY_US));
+            loop_timer_set(w->loop, &check->timer, MIN(delay_us, MAX_DELAY_US));
         }
     }
 }
@@ -344,6 +403,8 @@ static void drop(struct list *tasks)
 static void close_hall(struct hall *h)
 {
     struct timespec until;
+    pthread_t ended[AUTH_WORKER_THREADS];
+    unsigned n = 0;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += END_WAIT_MS * 1000000L;
@@ -353,11 +414,21 @@ static void close_hall(struct hall *h)
     h->is_closed = true;
     h->worker = NULL;
     (void)pthread_cond_broadcast(&h->work);
-    while (h->n_threads > 0 && pthread_cond_timedwait(&h->ended, &h->mutex, &until) == 0) {
+    while (h->n_ended < h->n_started && pthread_cond_timedwait(&h->ended, &h->mutex, &until) == 0) {
+    }
+    for (unsigned i = 0; i < h->n_started; i++) {
+        if (h->workers[i].has_ended) {
+            ended[n++] = h->workers[i].thread;
+        } else {
+            (void)pthread_detach(h->workers[i].thread);
+        }
     }
     drop(&h->queue);
     drop(&h->done);
     leave(h);
+    while (n > 0) {
+        (void)pthread_join(ended[--n], NULL);
+    }
 }
 
 struct auth_worker *auth_worker_free(struct auth_worker *w)
@@ -393,7 +464,7 @@ int auth_check_start(struct auth_worker *w, const struct auth_worker_request *re
         return -ENOMEM;
     }
     *check = (struct auth_check){.worker = w, .task = t, .fn = fn, .owner = owner};
-    loop_timer_init(&check->delay, on_delay);
+    loop_timer_init(&check->timer, on_timer);
     t->check = check;
     (void)pthread_mutex_lock(&w->hall->mutex);
     error = enqueue(w->hall, t);
@@ -403,6 +474,7 @@ int auth_check_start(struct auth_worker *w, const struct auth_worker_request *re
         (void)task_free(t);
         return error;
     }
+    loop_timer_set(w->loop, &check->timer, t->job.timeout_us);
     *ret = check;
     return 0;
 }
@@ -417,13 +489,14 @@ struct auth_check *auth_check_free(struct auth_check *check)
     }
     h = check->worker->hall;
     t = check->task;
-    loop_timer_stop(check->worker->loop, &check->delay);
+    loop_timer_stop(check->worker->loop, &check->timer);
     if (!check->is_done) {
         (void)pthread_mutex_lock(&h->mutex);
         t->check = NULL;
         if (t->is_queued) {
             list_remove(&h->queue, &t->link);
         } else {
+            interrupt(t);
             t = NULL; /* with a thread, or done and not collected yet: freed then */
         }
         (void)pthread_mutex_unlock(&h->mutex);

@@ -13,7 +13,6 @@
 #include <ldap.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
 
@@ -72,23 +71,25 @@ static bool say(const struct ask *a, enum auth_verdict verdict, const char *what
 
 /* --- connection --- */
 
-/* libldap watches the clock while it connects and waits for answers, but not everywhere in a TLS
- * handshake: so the socket itself must not wait for ever. */
+/* With a network timeout libldap 2.5 turns round and round in a TLS handshake with GnuTLS that does
+ * not get on, past every timeout. So that is in force only until a connection is there; from then on
+ * the loop watches over it. */
 static int on_connected(LDAP *ldap, Sockbuf *sb, LDAPURLDesc *url, struct sockaddr *addr,
                         struct ldap_conncb *cb)
 {
+    static const struct timeval never = {.tv_sec = -1};
     const struct ask *a = cb->lc_arg;
-    struct timeval left = time_left(a);
     ber_socket_t fd = -1;
 
-    (void)ldap;
     (void)url;
     (void)addr;
-    if (ber_sockbuf_ctrl(sb, LBER_SB_OPT_GET_FD, &fd) == 1 && fd >= 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &left, sizeof(left));
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof(left));
+    if (ber_sockbuf_ctrl(sb, LBER_SB_OPT_GET_FD, &fd) != 1 || fd < 0) {
+        return LDAP_OTHER;
     }
-    return LDAP_SUCCESS;
+    auth_job_watch(a->job, fd);
+    return ldap_set_option(ldap, LDAP_OPT_NETWORK_TIMEOUT, &never) == LDAP_OPT_SUCCESS
+               ? LDAP_SUCCESS
+               : LDAP_OTHER;
 }
 
 static void on_disconnected(LDAP *ldap, Sockbuf *sb, struct ldap_conncb *cb)

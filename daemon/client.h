@@ -50,6 +50,7 @@ enum client_hold {
     HOLD_STATEMENT, /* a statement is being prepared for it */
     HOLD_READY,     /* its ReadyForQuery is held back */
     HOLD_ORDER,     /* what was sent last has to be answered before anything else is sent */
+    HOLD_HUB,       /* the hub has to listen first */
     HOLD_FULL,      /* too much is in flight, or the server does not read */
 };
 

@@ -85,24 +85,27 @@ static void put_parse(struct relay *r, const char *name, const struct stmt *stmt
 #define NO_STATEMENT STMT_SERVER_NAME_PREFIX "none" /* numbers follow the prefix else: no server has it */
 
 /* Fails on the server, where the client's own message would: see INFLIGHT_DOOMED. */
-static void put_doom(struct relay *r, enum inflight_kind kind, struct prepared *p)
+static void put_doom(struct relay *r, enum inflight_kind kind, struct prepared *p, uint32_t why)
 {
     static const char body[] = "\0" NO_STATEMENT "\0\0\0\0\0\0"; /* portal, statement, three counts */
 
-    if (relay_note_statement(r, kind, INFLIGHT_DOOMED, p, 0)) {
+    if (relay_note_statement(r, kind, INFLIGHT_DOOMED, p, why)) {
         put_header(r, 'B', sizeof(body) - 1 + 1);
         outvec_copy(&r->out, body, sizeof(body) - 1 + 1);
     }
 }
 
-/* notify_mode = refuse: fails on the server, so that a transaction is aborted as it would be. */
-void relay_refuse_listen(struct relay *r, enum inflight_kind kind)
+/* Fails on the server, so that a transaction is aborted as it would be. */
+void relay_refuse_listen(struct relay *r, enum inflight_kind kind, enum inflight_refusal why)
 {
     static const char listen[] = "LISTEN";
 
-    if (kind == INFLIGHT_PARSE) {
-        put_doom(r, kind, NULL);
-    } else if (relay_note_statement(r, kind, INFLIGHT_DOOMED, NULL, 0)) {
+    if (kind != INFLIGHT_QUERY) {
+        put_doom(r, kind, NULL, why);
+    } else if (relay_note_statement(r, kind, INFLIGHT_DOOMED, NULL, why)) {
+        r->c->unnamed = stmt_unref(r->c->unnamed); /* by a simple query, as on_query() does */
+        r->b->unnamed = stmt_unref(r->b->unnamed);
+        r->b->unnamed_of = 0;
         put_header(r, 'Q', sizeof(listen));
         outvec_copy(&r->out, listen, sizeof(listen));
     }
@@ -358,13 +361,13 @@ static size_t parse_named(struct relay *r, const uint8_t *m, size_t len, const s
     }
     p = prepared_set_find(&c->prepared, client_name);
     if (p != NULL && !inflight_is_skipping(&r->b->inflight)) {
-        put_doom(r, INFLIGHT_PARSE, p);
+        put_doom(r, INFLIGHT_PARSE, p, 0);
         return r->is_open ? f->total : 0;
     }
     stmt = stmt_intern(c->server->env->stmts, m + body_at, f->total - body_at);
     if (client_notify_parse(c, stmt) == NOTIFY_REFUSE && !inflight_is_skipping(&r->b->inflight)) {
         (void)stmt_unref(stmt);
-        relay_refuse_listen(r, INFLIGHT_PARSE);
+        relay_refuse_listen(r, INFLIGHT_PARSE, INFLIGHT_SWITCHED_OFF);
         return f->total;
     }
     p = stmt != NULL ? prepared_new(client_name, stmt) : NULL;
@@ -421,7 +424,7 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
             }
             set_unnamed(r, m + body_at, f->total - body_at);
             if (client_notify_parse(c, c->unnamed) == NOTIFY_REFUSE) {
-                relay_refuse_listen(r, INFLIGHT_PARSE);
+                relay_refuse_listen(r, INFLIGHT_PARSE, INFLIGHT_SWITCHED_OFF);
                 return f->total;
             }
         }
@@ -492,7 +495,7 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
         case FOUND_LATER:
             return 0;
         case FOUND_STALE:
-            put_doom(r, INFLIGHT_BIND, p);
+            put_doom(r, INFLIGHT_BIND, p, 0);
             c->body_left = num_u32(f->total - MIN(len, (size_t)f->total));
             c->body_discarded = true;
             return MIN(len, (size_t)f->total);
@@ -510,7 +513,7 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
             client_echo_note(c, stmt->body, stmt->body_len);
         }
     }
-    client_notify_bind(c, rest_at == name_at + 1 ? c->unnamed : p != NULL ? p->stmt : NULL);
+    client_notify_bind(c, (const char *)m + FRAME_HEADER_BYTES, rest_at == name_at + 1 ? c->unnamed : p != NULL ? p->stmt : NULL);
     c->pool->db->stats.bind_count++;
     if (c->state == CLIENT_CLOSED || !relay_note(r, INFLIGHT_BIND)) {
         return 0;
@@ -552,7 +555,7 @@ size_t extended_describe(struct relay *r, const uint8_t *m, size_t len, const st
         case FOUND_LATER:
             return 0;
         case FOUND_STALE:
-            put_doom(r, INFLIGHT_DESCRIBE_STATEMENT, p);
+            put_doom(r, INFLIGHT_DESCRIBE_STATEMENT, p, 0);
             return f->total;
         case FOUND_NOT:
             break;

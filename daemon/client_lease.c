@@ -183,6 +183,13 @@ static void release_ready(struct client *c, uint8_t why)
     }
 }
 
+void client_hub_go_on(struct client *c)
+{
+    if (c->state != CLIENT_CLOSED && c->hold == HOLD_HUB) {
+        end_hold(c);
+    }
+}
+
 void client_ready_go_on(struct client *c)
 {
     release_ready(c, READY_WAITS_FOR_HUB);
@@ -233,9 +240,14 @@ static void on_resumed(struct lease *l)
             end_hold(c);
         }
         return;
+    case HOLD_ORDER:
+        if (l->backend->inflight.copy_in) {
+            end_hold(c);
+        }
+        return;
     case HOLD_NONE:
     case HOLD_LEASE:
-    case HOLD_ORDER:
+    case HOLD_HUB:
         return;
     }
 }
@@ -290,11 +302,6 @@ static void on_failed_query(struct lease *l)
     client_notify_error(of(l));
 }
 
-static void on_notification(struct lease *l, const uint8_t *m, size_t len)
-{
-    client_notify_own(of(l), m, len);
-}
-
 static void on_voided(struct lease *l, const struct inflight_entry *e)
 {
     struct client *c = of(l);
@@ -339,7 +346,6 @@ const struct lease_ops client_lease_ops = {
     .session_command = on_session_command,
     .command = on_command,
     .failed_query = on_failed_query,
-    .notification = on_notification,
     .voided = on_voided,
     .resumed = on_resumed,
 };

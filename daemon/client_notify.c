@@ -15,21 +15,48 @@
 /* Bytes of notifications that wait for one client, whatever their number. */
 #define QUEUE_MAX_BYTES ((size_t)16 << 20)
 
-struct client_notify {
-    struct client *c;
-    struct subscriber subscriber;
+/* Portals of one client that are kept in mind; with more of them at once a LISTEN may not be noticed. */
+#define PORTALS_MAX 64U
+
+struct portal {
+    struct list_node link;
+    struct stmt *stmt; /* owned reference */
+    char name[];
+};
+
+/* What is under way: of a transaction with something in it that matters, or of a queue. Most listeners have none. */
+struct notify_work {
     struct listen_log log;
     uint32_t seq;           /* of the last request that the log was told of */
+    unsigned n_queued;
     bool has_notified;      /* the open transaction has a text with "notify" in it */
     bool is_expecting;      /* statements since the last Sync are in the log, or notify */
-    bool has_listened;      /* the transaction that has just ended subscribed to something */
-    struct stmt *bound;     /* what was bound last, when it matters; owned reference */
+    bool is_announcing;     /* a request waits here until the hub listens to what it names */
+    bool is_announced;      /* that is over: the request may go */
+    struct subscriber tentative; /* channels of LISTENs that are not committed */
+    struct list portals;    /* struct portal: what was bound, where it matters */
     struct buf queue;       /* whole messages that wait for the end of the transaction, or for room in the socket */
-    unsigned n_queued;
-    struct buf own;         /* what the client's own server connection told of its own NOTIFYs in this transaction */
+    struct client_notify *n;
     struct hub_waiter waiter;
-    struct loop_deferred close; /* a client is never closed while the hub walks its subscribers */
-    struct pg_error why;
+    struct notify_hub *barrier; /* the hub whose barrier the waiter is at; NULL: it waits for a LISTEN */
+    bool needs_barrier;         /* after that */
+};
+
+enum close_why {
+    CLOSE_HUB_LOST,
+    CLOSE_QUEUE_FULL,
+    CLOSE_NO_MEMORY,
+};
+
+/* One for each client that listens: kept small. */
+struct client_notify {
+    struct client *c;
+    struct notify_hub *hub;       /* where its subscriptions are; NULL: never had any */
+    struct notify_work *work;     /* NULL: nothing is under way */
+    struct subscriber subscriber;
+    uint8_t why;                  /* enum close_why */
+    bool may_have_notified;       /* a statement of the open transaction may have: a function, a trigger */
+    struct loop_deferred close;   /* a client is never closed while the hub walks its subscribers */
 };
 
 static const struct settings *settings_of(const struct client *c)
@@ -47,17 +74,28 @@ static bool refuses(const struct client *c)
     return c->pool->limits.mode != POOL_SESSION && settings_of(c)->notify_mode == NOTIFY_MODE_REFUSE;
 }
 
-static void on_close(struct loop_deferred *work)
+static void on_close(struct loop_deferred *deferred)
 {
-    struct client_notify *n = container_of(work, struct client_notify, close);
+    static const struct {
+        const char *sqlstate;
+        const char *text;
+    } whys[] = {
+        [CLOSE_HUB_LOST] = {SQLSTATE_ADMIN_SHUTDOWN, "terminating connection: the server connection that listens was "
+                                                     "lost, notifications may be missing"},
+        [CLOSE_QUEUE_FULL] = {"53400", "too many notifications are waiting for this client (notify_queue_size)"},
+        [CLOSE_NO_MEMORY] = {SQLSTATE_OUT_OF_MEMORY, "out of memory"},
+    };
+    struct client_notify *n = container_of(deferred, struct client_notify, close);
 
-    client_close(n->c, &n->why);
+    client_close_text(n->c, whys[n->why].sqlstate, "%s", whys[n->why].text);
 }
 
-static void close_later(struct client_notify *n, const char *sqlstate, const char *text)
+static void close_later(struct client_notify *n, enum close_why why)
 {
-    pg_error_set(&n->why, sqlstate, "%s", text);
-    loop_defer(n->c->server->loop, &n->close, on_close);
+    if (n->close.fn == NULL) { /* else: for the first reason */
+        n->why = (uint8_t)why;
+        loop_defer(n->c->server->loop, &n->close, on_close);
+    }
 }
 
 static void out_of_memory(struct client *c)
@@ -65,26 +103,90 @@ static void out_of_memory(struct client *c)
     client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
 }
 
-/* The client's record; made with the first statement that needs one. NULL: the client is closed. */
-static struct client_notify *record(struct client *c)
+static struct notify_work *new_work(struct client_notify *n)
+{
+    struct notify_work *w = n->work;
+
+    if (w == NULL) {
+        w = calloc(1, sizeof(*w));
+        if (w == NULL) {
+            return NULL;
+        }
+        w->queue = BUF_INIT(QUEUE_MAX_BYTES);
+        w->n = n;
+        subscriber_init(&w->tentative);
+        w->tentative.is_tentative = true;
+        listen_log_init(&w->log);
+        list_init(&w->portals);
+        n->work = w;
+    }
+    return w;
+}
+
+/* The client's record with room for what is under way; made with the first statement that needs one. NULL: the client is
+ * closed. */
+static struct notify_work *record(struct client *c)
 {
     struct client_notify *n = c->notify;
+    struct notify_work *w;
 
-    if (n != NULL) {
-        return n;
-    }
-    n = calloc(1, sizeof(*n));
     if (n == NULL) {
-        out_of_memory(c);
-        return NULL;
+        n = calloc(1, sizeof(*n));
+        if (n == NULL) {
+            out_of_memory(c);
+            return NULL;
+        }
+        n->c = c;
+        subscriber_init(&n->subscriber);
+        c->notify = n;
     }
-    n->c = c;
-    n->queue = BUF_INIT(QUEUE_MAX_BYTES);
-    n->own = BUF_INIT(QUEUE_MAX_BYTES);
-    subscriber_init(&n->subscriber);
-    listen_log_init(&n->log);
-    c->notify = n;
-    return n;
+    w = new_work(n);
+    if (w == NULL) {
+        out_of_memory(c);
+    }
+    return w;
+}
+
+static void drop_portal(struct notify_work *w, struct portal *p)
+{
+    list_remove(&w->portals, &p->link);
+    (void)stmt_unref(p->stmt);
+    free(p);
+}
+
+static void drop_portals(struct notify_work *w)
+{
+    struct portal *p;
+
+    list_for_each(&w->portals, p, link) {
+        drop_portal(w, p);
+    }
+}
+
+static struct notify_work *free_work(struct notify_work *w)
+{
+    if (w != NULL) {
+        hub_waiter_forget(&w->waiter);
+        if (w->n->hub != NULL) {
+            notify_hub_unsubscribe_all(w->n->hub, &w->tentative);
+        }
+        listen_log_done(&w->log);
+        drop_portals(w);
+        buf_done(&w->queue);
+        free(w);
+    }
+    return NULL;
+}
+
+/* Gives back what is not needed between two transactions. */
+static void tidy(struct client_notify *n)
+{
+    struct notify_work *w = n->work;
+
+    if (w != NULL && w->queue.len == 0 && w->waiter.in == NULL && !w->has_notified && !w->is_expecting &&
+        !listen_log_is_active(&w->log) && list_is_empty(&w->portals) && w->tentative.subscriptions.n == 0) {
+        n->work = free_work(w);
+    }
 }
 
 struct client_notify *client_notify_free(struct client_notify *n)
@@ -92,30 +194,40 @@ struct client_notify *client_notify_free(struct client_notify *n)
     if (n == NULL) {
         return NULL;
     }
-    hub_waiter_forget(&n->waiter);
     loop_defer_cancel(n->c->server->loop, &n->close);
-    if (n->c->pool != NULL && n->c->pool->hub != NULL) {
-        notify_hub_unsubscribe_all(n->c->pool->hub, &n->subscriber);
+    if (n->hub != NULL) {
+        notify_hub_unsubscribe_all(n->hub, &n->subscriber);
     }
-    listen_log_done(&n->log);
-    n->bound = stmt_unref(n->bound);
-    buf_done(&n->queue);
-    buf_done(&n->own);
+    n->work = free_work(n->work);
     free(n);
     return NULL;
 }
 
+static struct notify_work *work_of(const struct client *c)
+{
+    return c->notify != NULL ? c->notify->work : NULL;
+}
+
 static bool is_active(const struct client *c)
 {
-    return c->notify != NULL && (listen_log_is_active(&c->notify->log) || c->notify->has_notified);
+    const struct notify_work *w = work_of(c);
+
+    return w != NULL && (listen_log_is_active(&w->log) || w->has_notified);
 }
+
+static unsigned n_channels(const struct client_notify *n)
+{
+    return n != NULL ? n->subscriber.subscriptions.n : 0;
+}
+
+static void on_hub_done(struct hub_waiter *waiter, bool ok);
 
 /* --- what the client sends --- */
 
 /* true: noted. false: the client is closed. */
-static bool expect(struct client *c, const struct sql_statement *st)
+static bool expect(struct client *c, struct notify_work *w, const struct sql_statement *st)
 {
-    switch (listen_log_expect(&c->notify->log, c->notify->seq, st)) {
+    switch (listen_log_expect(&w->log, w->seq, st)) {
     case 0:
         return true;
     case LISTEN_LOG_E_FULL:
@@ -128,18 +240,47 @@ static bool expect(struct client *c, const struct sql_statement *st)
     }
 }
 
-static bool expect_all(struct client *c, const char *text, size_t len)
+static bool expect_all(struct client *c, struct notify_work *w, const char *text, size_t len)
 {
     struct sql_lexer lx;
     struct sql_statement st;
 
     sql_lexer_init(&lx, text, len, 0);
     while (sql_statement_next(&lx, &st)) {
-        if (!expect(c, &st)) {
+        if (!expect(c, w, &st)) {
             return false;
         }
     }
     return true;
+}
+
+static bool listens_to(const struct client_notify *n, const char *channel)
+{
+    const struct channel_set *set = n->hub != NULL ? notify_hub_channels(n->hub) : NULL;
+    const struct channel *ch = set != NULL ? channel_find(set, channel) : NULL;
+
+    return ch != NULL && channel_has_subscriber(set, ch, &n->subscriber);
+}
+
+/* Would this text bring the client over max_listen_channels? One that UNLISTENs as well is given the benefit of the
+ * doubt; apply() has the last word. */
+static bool is_too_many(const struct client *c, const struct notify_work *w, const char *text, size_t len)
+{
+    unsigned max = (unsigned)settings_of(c)->max_listen_channels;
+    unsigned n = n_channels(c->notify) + listen_log_count(&w->log);
+    struct sql_lexer lx;
+    struct sql_statement st;
+
+    sql_lexer_init(&lx, text, len, 0);
+    while (sql_statement_next(&lx, &st)) {
+        if (st.kind == SQL_UNLISTEN || st.kind == SQL_UNLISTEN_ALL) {
+            return false;
+        }
+        if (st.kind == SQL_LISTEN && !listens_to(c->notify, st.name) && ++n > max) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool has_listen(const char *text, size_t len)
@@ -156,6 +297,154 @@ static bool has_listen(const char *text, size_t len)
     return false;
 }
 
+static const char *encoding_of(const struct client *c)
+{
+    const char *name = params_get(c->params, "client_encoding");
+
+    return name != NULL ? name : "";
+}
+
+static bool find_hub(struct client_notify *n)
+{
+    if (n->hub == NULL) {
+        n->hub = notify_hub_of(n->c->pool, encoding_of(n->c));
+    }
+    if (n->hub == NULL) {
+        out_of_memory(n->c);
+    }
+    return n->hub != NULL;
+}
+
+/* The next message in a row of whole ones; 0: no more. */
+static size_t message_length(const struct buf *b, size_t at)
+{
+    return at + FRAME_HEADER_BYTES <= b->len ? wire_load_u32(b->data + at + 1) + 1 : 0;
+}
+
+static const char *channel_of(const uint8_t *m)
+{
+    return (const char *)m + FRAME_HEADER_BYTES + 4;
+}
+
+/* What was queued for a channel that is no longer listened to is not told: PostgreSQL looks when it tells. */
+static void filter_queue(struct client_notify *n)
+{
+    struct notify_work *w = n->work;
+    size_t len;
+    size_t to = 0;
+    unsigned n_kept = 0;
+
+    for (size_t at = 0; (len = message_length(&w->queue, at)) > 0; at += len) {
+        const uint8_t *m = w->queue.data + at;
+
+        if (m[0] != 'A' || listens_to(n, channel_of(m))) {
+            memmove(w->queue.data + to, m, len);
+            to += len;
+            n_kept++;
+        }
+    }
+    w->queue.len = to;
+    w->n_queued = n_kept;
+}
+
+/* Drops what came for a LISTEN that was not committed then. */
+static void forget_early(struct client_notify *n)
+{
+    if (n->work->tentative.subscriptions.n > 0) {
+        filter_queue(n);
+    }
+}
+
+/* What is no text of the encoding is for the server to refuse, and not to be tried by the hub. */
+static bool is_sound(const struct client *c, const char *name)
+{
+    const uint8_t *p = (const uint8_t *)name;
+
+    if (strcasecmp(encoding_of(c), "UTF8") != 0) {
+        return true;
+    }
+    while (*p != 0) {
+        unsigned more = *p < 0x80 ? 0 : *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : *p >= 0xc2 ? 1 : 4;
+
+        if (more == 4) {
+            return false;
+        }
+        for (p++; more > 0; more--, p++) {
+            if ((*p & 0xc0) != 0x80) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* The hub listens first. So whatever is committed together with the client's LISTEN, or behind it, comes through the hub
+ * in the order of the commits. What is not committed in the end is dropped with the transaction.
+ * true: the request has to wait for the hub, or the client is closed. */
+static bool must_wait(struct client *c, struct notify_work *w, const char *text, size_t len)
+{
+    struct client_notify *n = c->notify;
+    bool wait = false;
+    struct sql_lexer lx;
+    struct sql_statement st;
+
+    sql_lexer_init(&lx, text, len, 0);
+    while (!w->is_announced && sql_statement_next(&lx, &st)) {
+        bool is_new = false;
+
+        if (st.kind != SQL_LISTEN || st.name[0] == '\0' || !is_sound(c, st.name)) {
+            continue;
+        }
+        if (!find_hub(n)) {
+            return true;
+        }
+        if (!listens_to(n, st.name) && notify_hub_subscribe(n->hub, &w->tentative, st.name, 0, &is_new) != 0) {
+            out_of_memory(c);
+            return true;
+        }
+        wait = wait || !notify_hub_listens(n->hub, st.name);
+    }
+    w->is_announced = false;
+    if (wait) {
+        w->waiter.done = on_hub_done;
+        w->is_announcing = true;
+        notify_hub_wait(n->hub, &w->waiter);
+    }
+    return wait;
+}
+
+bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f)
+{
+    const char *text = (const char *)m + FRAME_HEADER_BYTES;
+    const char *end = (const char *)m + f->total;
+    struct notify_work *w;
+
+    if ((f->type != 'Q' && f->type != 'P') || len < f->total || !relays(c) || pool_is_stopped(c->pool)) {
+        return false;
+    }
+    if (f->type == 'P') {
+        const char *nul = memchr(text, '\0', (size_t)(end - text));
+
+        text = nul != NULL ? nul + 1 : end;
+        end = nul != NULL && memchr(text, '\0', (size_t)(end - text)) != NULL ? memchr(text, '\0', (size_t)(end - text)) : end;
+    }
+    if (LIKELY(!sql_might_contain(text, (size_t)(end - text), "listen")) || !has_listen(text, (size_t)(end - text))) {
+        return false;
+    }
+    w = record(c);
+    if (w == NULL) {
+        return true;
+    }
+    if (is_too_many(c, w, text, (size_t)(end - text))) {
+        return false; /* that is said later */
+    }
+    if (must_wait(c, w, text, (size_t)(end - text))) {
+        return true;
+    }
+    w->is_announced = true; /* not again when it has its server connection */
+    return false;
+}
+
 static bool notifies(const struct client *c, const char *text, size_t len, bool listens)
 {
     return (listens || notify_hub_is_used(c->pool)) && sql_might_contain(text, len, "notify");
@@ -165,9 +454,9 @@ enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size
 {
     const char *text = (const char *)m + FRAME_HEADER_BYTES;
     size_t text_len = f->total - FRAME_HEADER_BYTES - 1;
+    struct notify_work *w;
     bool listens;
     bool notes;
-    bool was_active;
 
     if ((!relays(c) && !refuses(c)) || f->total > SCAN_MAX_BYTES) {
         return NOTIFY_GO_ON;
@@ -179,17 +468,25 @@ enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size
     if (refuses(c)) {
         return listens && has_listen(text, text_len) ? NOTIFY_REFUSE : NOTIFY_GO_ON;
     }
-    was_active = is_active(c);
-    notes = notifies(c, text, text_len, listens || was_active);
-    if (LIKELY(!listens && !notes && !was_active)) {
-        return NOTIFY_GO_ON;
+    notes = notifies(c, text, text_len, listens || is_active(c));
+    if (LIKELY(!listens && !notes && !is_active(c))) {
+        return n_channels(c->notify) > 0 ? NOTIFY_ALONE : NOTIFY_GO_ON; /* it may notify, by a function or a trigger */
     }
-    if (record(c) == NULL) {
+    w = record(c);
+    if (w == NULL) {
         return NOTIFY_CLOSED;
     }
-    c->notify->has_notified = c->notify->has_notified || notes;
-    c->notify->seq++;
-    if ((listens || listen_log_is_active(&c->notify->log)) && !expect_all(c, text, text_len)) {
+    if (listens && is_too_many(c, w, text, text_len)) {
+        w->seq++;
+        return NOTIFY_TOO_MANY;
+    }
+    if (listens && must_wait(c, w, text, text_len)) {
+        return c->state == CLIENT_CLOSED ? NOTIFY_CLOSED : NOTIFY_WAIT;
+    }
+    forget_early(c->notify);
+    w->has_notified = w->has_notified || notes;
+    w->seq++;
+    if ((listens || listen_log_is_active(&w->log)) && !expect_all(c, w, text, text_len)) {
         return NOTIFY_CLOSED;
     }
     return NOTIFY_ALONE;
@@ -222,9 +519,41 @@ enum notify_verdict client_notify_parse(const struct client *c, struct stmt *stm
     return stmt->listens && has_listen((const char *)stmt->body, text_length(stmt)) ? NOTIFY_REFUSE : NOTIFY_GO_ON;
 }
 
-void client_notify_bind(struct client *c, struct stmt *stmt)
+static struct portal *find_portal(const struct notify_work *w, const char *name)
 {
-    bool matters;
+    struct portal *p;
+
+    list_for_each(&w->portals, p, link) {
+        if (strcmp(p->name, name) == 0) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
+static void add_portal(struct client *c, const char *name, struct stmt *stmt)
+{
+    struct notify_work *w = record(c);
+    size_t size = strlen(name) + 1;
+    struct portal *p;
+
+    if (w == NULL || w->portals.n >= PORTALS_MAX) {
+        return;
+    }
+    p = malloc(sizeof(*p) + size);
+    if (p == NULL) {
+        out_of_memory(c);
+        return;
+    }
+    *p = (struct portal){.stmt = stmt_ref(stmt)};
+    memcpy(p->name, name, size);
+    list_add_tail(&w->portals, &p->link);
+}
+
+void client_notify_bind(struct client *c, const char *portal, struct stmt *stmt)
+{
+    struct notify_work *w;
+    struct portal *before;
 
     if (!relays(c)) {
         return;
@@ -232,37 +561,48 @@ void client_notify_bind(struct client *c, struct stmt *stmt)
     if (stmt != NULL) {
         scan(stmt);
     }
-    matters = stmt != NULL && (stmt->listens || (stmt->notifies && (notify_hub_is_used(c->pool) || is_active(c))) ||
-                               is_active(c));
-    if (LIKELY(!matters)) {
-        if (UNLIKELY(c->notify != NULL)) {
-            c->notify->bound = stmt_unref(c->notify->bound);
-        }
-        return;
+    w = work_of(c);
+    before = UNLIKELY(w != NULL) ? find_portal(w, portal) : NULL;
+    if (before != NULL) {
+        drop_portal(w, before);
     }
-    if (record(c) != NULL) {
-        (void)stmt_unref(c->notify->bound);
-        c->notify->bound = stmt_ref(stmt);
+    if (UNLIKELY(stmt != NULL && (stmt->listens || is_active(c) || (stmt->notifies && notify_hub_is_used(c->pool))))) {
+        add_portal(c, portal, stmt);
     }
 }
 
-enum notify_verdict client_notify_execute(struct client *c)
+bool client_notify_minds_portals(const struct client *c)
 {
-    struct client_notify *n = c->notify;
+    const struct notify_work *w = work_of(c);
+
+    return w != NULL && !list_is_empty(&w->portals);
+}
+
+enum notify_verdict client_notify_execute(struct client *c, const char *portal)
+{
+    struct notify_work *w = work_of(c);
+    const struct portal *p = find_portal(w, portal);
     const char *text;
     size_t len;
 
-    if (LIKELY(n == NULL) || n->bound == NULL) {
+    if (p == NULL) {
         return NOTIFY_GO_ON;
     }
-    text = (const char *)n->bound->body;
-    len = text_length(n->bound);
-    if (!n->is_expecting) {
-        n->is_expecting = true;
-        n->seq++;
+    text = (const char *)p->stmt->body;
+    len = text_length(p->stmt);
+    if (p->stmt->listens && must_wait(c, w, text, len)) {
+        return c->state == CLIENT_CLOSED ? NOTIFY_CLOSED : NOTIFY_WAIT;
     }
-    n->has_notified = n->has_notified || n->bound->notifies;
-    if ((n->bound->listens || listen_log_is_active(&n->log)) && !expect_all(c, text, len)) {
+    if (!w->is_expecting) {
+        w->is_expecting = true;
+        w->seq++;
+        forget_early(c->notify);
+    }
+    w->has_notified = w->has_notified || p->stmt->notifies;
+    if (p->stmt->listens && is_too_many(c, w, text, len)) {
+        return NOTIFY_TOO_MANY;
+    }
+    if ((p->stmt->listens || listen_log_is_active(&w->log)) && !expect_all(c, w, text, len)) {
         return NOTIFY_CLOSED;
     }
     return NOTIFY_GO_ON;
@@ -270,15 +610,15 @@ enum notify_verdict client_notify_execute(struct client *c)
 
 enum notify_verdict client_notify_sync(struct client *c)
 {
-    struct client_notify *n = c->notify;
+    struct notify_work *w = work_of(c);
 
-    if (LIKELY(n == NULL) || (!n->is_expecting && !is_active(c))) {
-        return NOTIFY_GO_ON;
+    if (LIKELY(w == NULL) || (!w->is_expecting && !is_active(c))) {
+        return n_channels(c->notify) > 0 ? NOTIFY_ALONE : NOTIFY_GO_ON;
     }
-    if (!n->is_expecting) {
-        n->seq++;
+    if (!w->is_expecting) {
+        w->seq++;
     }
-    n->is_expecting = false;
+    w->is_expecting = false;
     return NOTIFY_ALONE;
 }
 
@@ -289,20 +629,41 @@ static bool is_last_request(const struct client *c)
     return inflight_count_ready(&c->lease.backend->inflight) <= 1;
 }
 
+/* Statements that run no function and no trigger, nor anything else that could notify. */
+static bool is_silent(const char *tag)
+{
+    static const char *const tags[] = {"BEGIN", "START TRANSACTION", "COMMIT",  "ROLLBACK", "SAVEPOINT", "RELEASE",
+                                       "SET",   "RESET",             "SHOW",    "LISTEN",   "UNLISTEN",  "PREPARE",
+                                       "CLOSE CURSOR",               "DEALLOCATE"};
+
+    for (size_t i = 0; i < ARRAY_LEN(tags); i++) {
+        if (strcmp(tags[i], tag) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void client_notify_command(struct client *c, const char *tag)
 {
     struct client_notify *n = c->notify;
 
-    if (LIKELY(n == NULL) && (tag[0] != 'L' || !relays(c))) {
-        return; /* nothing that DISCARD ALL could undo */
+    if (!relays(c)) {
+        return;
     }
     if (n == NULL && strcmp(tag, "LISTEN") != 0) {
-        return;
+        return; /* nothing that DISCARD ALL could undo */
+    }
+    if (n != NULL) {
+        n->may_have_notified = n->may_have_notified || !is_silent(tag);
+        if (n->work == NULL && strcmp(tag, "LISTEN") != 0 && strcmp(tag, "DISCARD ALL") != 0) {
+            return; /* nothing is expected */
+        }
     }
     if (record(c) == NULL) {
         return;
     }
-    switch (listen_log_complete(&c->notify->log, tag)) {
+    switch (listen_log_complete(&c->notify->work->log, tag)) {
     case 0:
         return;
     case LISTEN_LOG_E_UNSEEN: {
@@ -318,90 +679,39 @@ void client_notify_command(struct client *c, const char *tag)
 
 void client_notify_error(struct client *c)
 {
-    struct client_notify *n = c->notify;
+    struct notify_work *w = work_of(c);
 
-    if (n != NULL && is_last_request(c)) {
-        listen_log_error(&n->log, n->seq);
-        buf_clear(&n->own);
+    if (w != NULL && is_last_request(c)) {
+        listen_log_error(&w->log, w->seq);
     }
 }
 
-/* The next message in a row of whole ones; 0: no more. */
-static size_t message_length(const struct buf *b, size_t at)
+static void queue(struct client_notify *n, const uint8_t *msg, size_t len)
 {
-    return at + FRAME_HEADER_BYTES <= b->len ? wire_load_u32(b->data + at + 1) + 1 : 0;
-}
+    struct notify_work *w = new_work(n);
 
-static const char *channel_of(const uint8_t *m)
-{
-    return (const char *)m + FRAME_HEADER_BYTES + 4;
-}
-
-void client_notify_own(struct client *c, const uint8_t *m, size_t len)
-{
-    struct client_notify *n = c->notify;
-
-    /* Only its own: what others sent comes from the hub. */
-    if (n != NULL && relays(c) && memchr(channel_of(m), 0, len - FRAME_HEADER_BYTES - 4) != NULL &&
-        wire_load_u32(m + FRAME_HEADER_BYTES) == c->lease.backend->pid) {
-        (void)!buf_append(&n->own, m, len); /* out of memory: it is one notification less */
+    if (w == NULL || !buf_append(&w->queue, msg, len)) {
+        close_later(n, CLOSE_NO_MEMORY);
+        return;
     }
-}
-
-static bool is_in_own(const struct client_notify *n, const char *channel)
-{
-    size_t len;
-
-    for (size_t at = 0; (len = message_length(&n->own, at)) > 0; at += len) {
-        if (strcmp(channel_of(n->own.data + at), channel) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool listens_to(const struct client_notify *n, const char *channel)
-{
-    const struct channel *ch =
-        n->c->pool->hub != NULL ? channel_find(notify_hub_channels(n->c->pool->hub), channel) : NULL;
-
-    return ch != NULL && channel_has_subscriber(notify_hub_channels(n->c->pool->hub), ch, &n->subscriber);
-}
-
-/* A transaction that listens and notifies the same channel gets its own: from its own server connection, since the hub
- * may not have been listening yet. */
-static void take_own(struct client_notify *n)
-{
-    size_t len;
-
-    for (size_t at = 0; (len = message_length(&n->own, at)) > 0; at += len) {
-        uint8_t *m = n->own.data + at;
-
-        if (n->has_listened && listens_to(n, channel_of(m))) {
-            wire_store_u32(m + FRAME_HEADER_BYTES, n->c->vpid);
-            (void)!buf_append(&n->queue, m, len); /* out of memory: it is one notification less */
-        }
-    }
+    w->n_queued++;
 }
 
 /* Applies one committed change. false: the client is closed. */
 static bool apply(struct client_notify *n, const struct listen_change *change, bool *ret_wait)
 {
     struct client *c = n->c;
-    struct notify_hub *hub = notify_hub_of(c->pool);
     unsigned max = (unsigned)settings_of(c)->max_listen_channels;
     bool wait = false;
 
-    if (hub == NULL) {
-        out_of_memory(c);
+    if (!find_hub(n)) {
         return false;
     }
     switch (change->kind) {
     case SQL_LISTEN:
-        switch (notify_hub_subscribe(hub, &n->subscriber, change->name, max, &wait)) {
+        switch (notify_hub_subscribe(n->hub, &n->subscriber, change->name, max, &wait)) {
         case 0:
             *ret_wait = *ret_wait || wait;
-            n->has_listened = true;
             return true;
         case CHANNEL_E_FULL:
             client_close_text(c, "53400", "more than %u channels (max_listen_channels)", max);
@@ -411,75 +721,200 @@ static bool apply(struct client_notify *n, const struct listen_change *change, b
             return false;
         }
     case SQL_UNLISTEN:
-        notify_hub_unsubscribe(hub, &n->subscriber, change->name);
+        notify_hub_unsubscribe(n->hub, &n->subscriber, change->name);
         return true;
     default:
-        notify_hub_unsubscribe_all(hub, &n->subscriber);
+        notify_hub_unsubscribe_all(n->hub, &n->subscriber);
         return true;
     }
-}
-
-static void on_hub_done(struct hub_waiter *w, bool ok)
-{
-    struct client_notify *n = container_of(w, struct client_notify, waiter);
-    struct client *c = n->c;
-
-    if (!ok && settings_of(c)->notify_gap == NOTIFY_GAP_DISCONNECT) {
-        close_later(n, SQLSTATE_ADMIN_SHUTDOWN, "terminating connection: the server connection that listens was lost");
-        return;
-    }
-    take_own(n);
-    n->has_listened = false;
-    buf_done(&n->own);
-    client_ready_go_on(c);
 }
 
 /* false: the client is closed. */
 static bool apply_all(struct client_notify *n, bool *ret_wait)
 {
     struct listen_change change;
+    bool has_left = false;
 
-    while (listen_log_take(&n->log, &change)) {
+    while (listen_log_take(&n->work->log, &change)) {
+        has_left = has_left || change.kind != SQL_LISTEN;
         if (!apply(n, &change, ret_wait)) {
             return false;
         }
+    }
+    if (has_left) {
+        filter_queue(n);
+    }
+    return true;
+}
+
+static bool is_ascii(const char *s)
+{
+    while (*s != '\0' && (uint8_t)*s < 0x80) {
+        s++;
+    }
+    return *s == '\0';
+}
+
+/* Drops the first @count subscriptions, which are at @hub. */
+static void leave(struct client_notify *n, struct notify_hub *hub, unsigned count)
+{
+    for (; count > 0; count--) {
+        char name[CHANNEL_NAME_MAX + 1];
+        const struct subscription *sub =
+            list_entry(list_first(&n->subscriber.subscriptions), struct subscription, by_subscriber);
+
+        memcpy(name, sub->channel->name, (size_t)sub->channel->name_len + 1);
+        notify_hub_unsubscribe(hub, &n->subscriber, name);
+    }
+}
+
+/* The client has changed its client_encoding: it goes to the hub that speaks it. false: the client is closed. */
+static bool change_hub(struct client_notify *n, bool *ret_wait)
+{
+    struct notify_hub *from = n->hub;
+    struct notify_hub *to = notify_hub_of(n->c->pool, encoding_of(n->c));
+    struct subscription *sub;
+
+    if (to == NULL) {
+        out_of_memory(n->c);
+        return false;
+    }
+
+    subscriber_for_each_subscription(&n->subscriber, sub) {
+        if (!is_ascii(sub->channel->name)) {
+            client_close_text(n->c, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                              "client_encoding cannot change while the name of a channel is not all ASCII");
+            return false;
+        }
+    }
+    n->hub = to;
+    for (unsigned left = n->subscriber.subscriptions.n; left > 0; left--) { /* the first ones are still at @from */
+        char name[CHANNEL_NAME_MAX + 1];
+        bool wait = false;
+
+        sub = list_entry(list_first(&n->subscriber.subscriptions), struct subscription, by_subscriber);
+        memcpy(name, sub->channel->name, (size_t)sub->channel->name_len + 1);
+        notify_hub_unsubscribe(from, &n->subscriber, name);
+        if (notify_hub_subscribe(n->hub, &n->subscriber, name, 0, &wait) != 0) {
+            leave(n, from, left - 1);
+            out_of_memory(n->c);
+            return false;
+        }
+        *ret_wait = *ret_wait || wait;
     }
     return true;
 }
 
 static void put_queue(struct client_notify *n, struct outvec *out)
 {
+    struct notify_work *w = n->work;
+
     if (out != NULL) {
-        outvec_copy(out, n->queue.data, n->queue.len);
+        outvec_copy(out, w->queue.data, w->queue.len);
     }
-    buf_done(&n->queue);
-    n->n_queued = 0;
+    buf_done(&w->queue);
+    w->n_queued = 0;
+}
+
+/* Goes to the next hub that a NOTIFY of the client has to have passed. false: it has passed all. */
+static bool wait_for_barrier(struct client_notify *n)
+{
+    struct notify_work *w = n->work;
+
+    w->barrier = notify_hub_next_listening(n->c->pool, w->barrier);
+    if (w->barrier != NULL) {
+        notify_hub_wait(w->barrier, &w->waiter);
+    }
+    return w->barrier != NULL;
+}
+
+static void on_hub_done(struct hub_waiter *waiter, bool ok)
+{
+    struct notify_work *w = container_of(waiter, struct notify_work, waiter);
+    struct client_notify *n = w->n;
+
+    if (!ok && settings_of(n->c)->notify_gap == NOTIFY_GAP_DISCONNECT && (n_channels(n) > 0 || w->is_announcing)) {
+        close_later(n, CLOSE_HUB_LOST);
+        return;
+    }
+    if (w->is_announcing) {
+        w->is_announcing = false;
+        w->is_announced = true;
+        client_hub_go_on(n->c);
+        return;
+    }
+    if (w->needs_barrier && wait_for_barrier(n)) {
+        return;
+    }
+    w->needs_barrier = false;
+    client_ready_go_on(n->c);
+}
+
+/* @for_listen: a LISTEN that the hub was not told of beforehand. false: there is nothing to wait for. */
+static bool wait_for_hub(struct client_notify *n, bool for_listen, bool needs_barrier)
+{
+    struct notify_work *w = new_work(n);
+
+    if (w == NULL) {
+        close_later(n, CLOSE_NO_MEMORY);
+        return false;
+    }
+    w->waiter.done = on_hub_done;
+    w->needs_barrier = needs_barrier;
+    w->barrier = NULL;
+    if (for_listen) {
+        notify_hub_wait(n->hub, &w->waiter);
+        return true;
+    }
+    return wait_for_barrier(n);
+}
+
+/* The transaction is over: did it notify, so that it has to pass the hubs? */
+static bool needs_barrier(struct client_notify *n)
+{
+    struct notify_work *w = n->work;
+    bool has = (w != NULL && w->has_notified) || (n->may_have_notified && n_channels(n) > 0);
+
+    n->may_have_notified = false;
+    if (w != NULL) {
+        w->has_notified = false;
+        w->is_announced = false;
+        drop_portals(w);
+        if (n->hub != NULL) {
+            notify_hub_unsubscribe_all(n->hub, &w->tentative);
+        }
+    }
+    return has && notify_hub_next_listening(n->c->pool, NULL) != NULL;
 }
 
 enum lease_ready client_notify_ready(struct client *c, uint8_t status, struct outvec *out)
 {
     struct client_notify *n = c->notify;
-    bool is_last = inflight_count_ready(&c->lease.backend->inflight) == 0;
-    bool wait = false;
+    struct notify_work *w = n->work;
+    bool for_listen = false;
+    bool for_barrier;
 
-    if (is_last && listen_log_ready(&n->log, n->seq, (char)status) && !apply_all(n, &wait)) {
-        return LEASE_READY_HOLD;
-    }
-    if (status != 'I' || !is_last) {
+    if (inflight_count_ready(&c->lease.backend->inflight) > 0) {
         return LEASE_READY_FORWARD;
     }
-    wait = wait || (n->has_notified && notify_hub_is_used(c->pool));
-    n->has_notified = false;
-    if (wait) {
-        n->waiter.done = on_hub_done;
-        notify_hub_wait(c->pool->hub, &n->waiter);
+    if (w != NULL && listen_log_ready(&w->log, w->seq, (char)status) && !apply_all(n, &for_listen)) {
         return LEASE_READY_HOLD;
     }
-    take_own(n);
-    n->has_listened = false;
-    buf_done(&n->own);
-    if (n->queue.len > 0) {
-        put_queue(n, out);
+    if (n_channels(n) > 0 && !notify_hub_has_encoding(n->hub, encoding_of(c)) && !change_hub(n, &for_listen)) {
+        return LEASE_READY_HOLD;
+    }
+    if (w != NULL && status == 'I' && w->tentative.subscriptions.n > 0) {
+        filter_queue(n);
+    }
+    for_barrier = status == 'I' && needs_barrier(n);
+    if ((for_listen || for_barrier) && wait_for_hub(n, for_listen, for_barrier)) {
+        return LEASE_READY_HOLD;
+    }
+    if (n->work != NULL && status == 'I') {
+        if (n->work->queue.len > 0) {
+            put_queue(n, out);
+        }
+        tidy(n);
     }
     return LEASE_READY_FORWARD;
 }
@@ -488,11 +923,14 @@ void client_notify_flush(struct client *c, struct buf *out)
 {
     struct client_notify *n = c->notify;
 
-    if (n != NULL && n->queue.len > 0) {
-        (void)!buf_append(out, n->queue.data, n->queue.len); /* the failure sticks in @out */
-        buf_done(&n->queue);
-        n->n_queued = 0;
+    if (n == NULL || n->work == NULL) {
+        return;
     }
+    if (n->work->queue.len > 0) {
+        (void)!buf_append(out, n->work->queue.data, n->work->queue.len); /* the failure sticks in @out */
+        put_queue(n, NULL);
+    }
+    tidy(n);
 }
 
 /* --- what the hub tells --- */
@@ -506,47 +944,71 @@ void client_notify_writable(struct client *c)
 {
     struct client_notify *n = c->notify;
 
-    if (n != NULL && n->queue.len > 0 && may_be_told_now(c)) {
-        struct buf all = n->queue;
+    if (n != NULL && n->work != NULL && n->work->queue.len > 0 && may_be_told_now(c)) {
+        struct buf all = n->work->queue;
 
-        n->queue = BUF_INIT(QUEUE_MAX_BYTES);
-        n->n_queued = 0;
+        n->work->queue = BUF_INIT(QUEUE_MAX_BYTES);
+        n->work->n_queued = 0;
+        tidy(n);
         client_send_buf(c, &all);
     }
 }
 
-void client_notify_deliver(struct subscriber *to, const uint8_t *msg, size_t len)
+/* Now when the client is idle, else when its transaction ends. */
+static void send_or_queue(struct client_notify *n, const uint8_t *msg, size_t len)
 {
-    struct client_notify *n = container_of(to, struct client_notify, subscriber);
     struct client *c = n->c;
 
-    if (n->has_listened && wire_load_u32(msg + FRAME_HEADER_BYTES) == c->vpid && is_in_own(n, channel_of(msg))) {
-        return; /* it comes from its own server connection: take_own() */
+    if ((n->work != NULL && n->work->queue.len > 0) || !may_be_told_now(c)) {
+        queue(n, msg, len);
+    } else if (!conn_send(&c->conn, c->server->loop, msg, len)) {
+        close_later(n, CLOSE_NO_MEMORY);
     }
-    if (n->queue.len == 0 && may_be_told_now(c)) {
-        if (!conn_send(&c->conn, c->server->loop, msg, len)) {
-            close_later(n, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        }
-        return;
+}
+
+/* Whose it is, in one way or the other. */
+static struct client_notify *owner_of(struct subscriber *s)
+{
+    return s->is_tentative ? container_of(s, struct notify_work, tentative)->n
+                           : container_of(s, struct client_notify, subscriber);
+}
+
+/* May this belong to what runs just now, and be told if that commits its LISTEN? */
+static bool is_early(const struct client *c)
+{
+    return c->lease.state == LEASE_HELD && !inflight_is_empty(&c->lease.backend->inflight);
+}
+
+enum notify_fate client_notify_deliver(struct subscriber *to, const uint8_t *msg, size_t len)
+{
+    struct client_notify *n = owner_of(to);
+    struct notify_work *w = n->work;
+    struct client *c = n->c;
+    bool is_full = w != NULL && w->n_queued >= (unsigned)settings_of(c)->notify_queue_size;
+
+    if (n->close.fn != NULL) {
+        return NOTIFY_DROPPED;
     }
-    if (n->n_queued >= (unsigned)settings_of(c)->notify_queue_size || !buf_append(&n->queue, msg, len)) {
-        client_log(c, LOG_WARNING_LEVEL, "notification queue is full: %u messages wait", n->n_queued);
-        close_later(n, "53400", "too many notifications are waiting for this client (notify_queue_size)");
-        return;
+    if (to->is_tentative && (!is_early(c) || listens_to(n, channel_of(msg)))) {
+        return NOTIFY_NOT_YET;
     }
-    n->n_queued++;
+    if (is_full) {
+        client_log(c, LOG_WARNING_LEVEL, "notification queue is full: %u messages wait", w->n_queued);
+        close_later(n, CLOSE_QUEUE_FULL);
+        return NOTIFY_DROPPED;
+    }
+    send_or_queue(n, msg, len);
+    return n->work != NULL && n->work->queue.len > 0 ? NOTIFY_QUEUED : NOTIFY_TOLD;
 }
 
 void client_notify_gap(struct subscriber *to, bool again)
 {
-    struct client_notify *n = container_of(to, struct client_notify, subscriber);
-    struct client *c = n->c;
+    struct client_notify *n = owner_of(to);
     struct buf msg = BUF_INIT(1024);
 
-    if (settings_of(c)->notify_gap == NOTIFY_GAP_DISCONNECT) {
+    if (settings_of(n->c)->notify_gap == NOTIFY_GAP_DISCONNECT) {
         if (!again) {
-            close_later(n, SQLSTATE_ADMIN_SHUTDOWN,
-                        "terminating connection: the server connection that listens was lost, notifications may be missing");
+            close_later(n, CLOSE_HUB_LOST);
         }
         return;
     }
@@ -554,13 +1016,13 @@ void client_notify_gap(struct subscriber *to, bool again)
                        again ? "listening again; notifications sent in the meantime are lost"
                              : "the server connection that listens was lost; notifications may be missing until it listens again",
                        NULL, NULL);
-    if (buf_ok(&msg) && !conn_send(&c->conn, c->server->loop, msg.data, msg.len)) {
-        close_later(n, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    if (buf_ok(&msg)) {
+        send_or_queue(n, msg.data, msg.len);
     }
     buf_done(&msg);
 }
 
 unsigned client_notify_channels(const struct client *c)
 {
-    return c->notify != NULL ? c->notify->subscriber.subscriptions.n : 0;
+    return n_channels(c->notify);
 }

@@ -2,10 +2,11 @@
 /* LISTEN, UNLISTEN and NOTIFY of a client whose server connection changes with every transaction (notify_mode = relay).
  *
  * LISTEN and UNLISTEN run on the server connection that the client has, unchanged, in its transaction; what they are is
- * noted on the way (pool/listen_log.h). When the transaction has committed, the changes are applied to the client's set of
- * channels at the pool's hub (pool/notify_hub.h), and the client's ReadyForQuery waits until the hub listens as well. A
- * transaction that notifies waits until the hub has received what it sent. Notifications come from the hub alone; a
- * client that is in a transaction gets them before the ReadyForQuery that ends it.
+ * noted on the way (pool/listen_log.h). Before a LISTEN goes to the server the pool's hub (pool/notify_hub.h) listens
+ * already, and the client is subscribed tentatively; when the transaction has committed, the changes are applied to the
+ * client's set of channels. A transaction that notifies, or may have, waits until the hub has received what it sent.
+ * Notifications come from the hub alone; a client that is in a transaction gets them before the ReadyForQuery that ends
+ * it.
  *
  * A client that never listens and never notifies costs a scan of its query texts for one word, and nothing else. */
 #ifndef PGPOOLD_DAEMON_CLIENT_NOTIFY_H
@@ -17,7 +18,9 @@ enum notify_verdict {
     NOTIFY_GO_ON, /* nothing stands in the way: send it */
     NOTIFY_ALONE, /* send it, and nothing of the client's behind it before its ReadyForQuery */
     NOTIFY_MORE,  /* the whole message is needed first */
+    NOTIFY_WAIT,  /* hold it back until client_hub_go_on() */
     NOTIFY_REFUSE, /* notify_mode = refuse: make it fail */
+    NOTIFY_TOO_MANY, /* over max_listen_channels: make it fail */
     NOTIFY_CLOSED, /* the client is closed */
 };
 
@@ -26,14 +29,19 @@ struct client_notify *client_notify_free(struct client_notify *n);
 
 /* --- what the client sends --- */
 
+/* A message of a client without a server connection: does it LISTEN to something that the hub has to be told of first?
+ * true: hold it back until client_hub_go_on(); or the client is closed. */
+bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f);
 /* A Query of which @len bytes are there. */
 enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size_t len, const struct frame *f);
 /* A Parse of @stmt: only NOTIFY_GO_ON or NOTIFY_REFUSE. */
 enum notify_verdict client_notify_parse(const struct client *c, struct stmt *stmt);
 /* A Bind of @stmt (NULL: not known). */
-void client_notify_bind(struct client *c, struct stmt *stmt);
-/* An Execute of what was bound last: NOTIFY_GO_ON or NOTIFY_CLOSED. */
-enum notify_verdict client_notify_execute(struct client *c);
+void client_notify_bind(struct client *c, const char *portal, struct stmt *stmt);
+/* Has client_notify_execute() to be called? */
+bool client_notify_minds_portals(const struct client *c);
+/* An Execute: NOTIFY_GO_ON, NOTIFY_WAIT, NOTIFY_TOO_MANY or NOTIFY_CLOSED. */
+enum notify_verdict client_notify_execute(struct client *c, const char *portal);
 /* A Sync: NOTIFY_GO_ON or NOTIFY_ALONE. */
 enum notify_verdict client_notify_sync(struct client *c);
 
@@ -41,8 +49,6 @@ enum notify_verdict client_notify_sync(struct client *c);
 
 void client_notify_command(struct client *c, const char *tag);
 void client_notify_error(struct client *c);
-/* A NotificationResponse on the client's own server connection. */
-void client_notify_own(struct client *c, const uint8_t *m, size_t len);
 /* Before a ReadyForQuery: what goes before it is put into @out. LEASE_READY_HOLD: the client waits for the hub; the
  * ReadyForQuery is sent when that is over. */
 enum lease_ready client_notify_ready(struct client *c, uint8_t status, struct outvec *out);
@@ -52,7 +58,7 @@ void client_notify_flush(struct client *c, struct buf *out);
 void client_notify_writable(struct client *c);
 
 /* --- what the hub tells: see struct pool_env_ops --- */
-void client_notify_deliver(struct subscriber *to, const uint8_t *msg, size_t len);
+enum notify_fate client_notify_deliver(struct subscriber *to, const uint8_t *msg, size_t len);
 void client_notify_gap(struct subscriber *to, bool again);
 
 /* Channels the client listens to, for SHOW CLIENTS. */

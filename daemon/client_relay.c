@@ -206,8 +206,15 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
             relay_hold(r, HOLD_ORDER);
             break;
         case NOTIFY_REFUSE:
-            relay_refuse_listen(r, INFLIGHT_QUERY);
+            relay_refuse_listen(r, INFLIGHT_QUERY, INFLIGHT_SWITCHED_OFF);
             return f->total;
+        case NOTIFY_TOO_MANY:
+            relay_hold(r, HOLD_ORDER);
+            relay_refuse_listen(r, INFLIGHT_QUERY, INFLIGHT_TOO_MANY);
+            return f->total;
+        case NOTIFY_WAIT:
+            relay_hold(r, HOLD_HUB);
+            return 0;
         case NOTIFY_MORE:
         case NOTIFY_CLOSED:
             return 0;
@@ -224,6 +231,44 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
         return taken;
     }
     return relay_note(r, INFLIGHT_QUERY) ? pass_on(r, m, len, f) : 0;
+}
+
+static void refuse_message(struct client *c, uint8_t type)
+{
+    if (type >= 0x20 && type < 0x7f) {
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid frontend message type '%c' or length", type);
+    } else {
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid frontend message type %u", type);
+    }
+}
+
+/* An Execute of a client that may LISTEN by it. */
+static size_t execute_portal(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
+{
+    const char *portal = (const char *)m + FRAME_HEADER_BYTES;
+
+    if (f->total > MSG_GATHER_MAX_BYTES) {
+        refuse_message(r->c, f->type);
+        return 0;
+    }
+    if (len < f->total) {
+        return 0;
+    }
+    if (!inflight_is_skipping(&r->b->inflight) && memchr(portal, '\0', f->total - FRAME_HEADER_BYTES) != NULL) {
+        switch (client_notify_execute(r->c, portal)) {
+        case NOTIFY_WAIT:
+            relay_hold(r, HOLD_HUB);
+            return 0;
+        case NOTIFY_TOO_MANY:
+            relay_refuse_listen(r, INFLIGHT_EXECUTE, INFLIGHT_TOO_MANY);
+            return f->total;
+        case NOTIFY_CLOSED:
+            return 0;
+        default:
+            break;
+        }
+    }
+    return relay_note(r, INFLIGHT_EXECUTE) ? pass_on(r, m, len, f) : 0;
 }
 
 /* A message for the server connection that @r has. Returns how many bytes are dealt with; 0: more are needed, or the
@@ -244,8 +289,8 @@ static size_t to_server(struct relay *r, const uint8_t *m, size_t len, const str
         }
         return relay_note(r, INFLIGHT_SYNC) ? pass_on(r, m, len, f) : 0;
     case 'E':
-        if (!inflight_is_skipping(&r->b->inflight) && client_notify_execute(r->c) == NOTIFY_CLOSED) {
-            return 0;
+        if (UNLIKELY(client_notify_minds_portals(r->c))) {
+            return execute_portal(r, m, len, f);
         }
         return relay_note(r, INFLIGHT_EXECUTE) ? pass_on(r, m, len, f) : 0;
     case 'c':
@@ -264,15 +309,6 @@ static size_t to_server(struct relay *r, const uint8_t *m, size_t len, const str
         return extended_close(r, m, len, f);
     default: /* H, d */
         return pass_on(r, m, len, f);
-    }
-}
-
-static void refuse_message(struct client *c, uint8_t type)
-{
-    if (type >= 0x20 && type < 0x7f) {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid frontend message type '%c' or length", type);
-    } else {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid frontend message type %u", type);
     }
 }
 
@@ -324,6 +360,12 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
         }
         if (f.type == 'Q' && c->server->config->settings.disable_pqexec && extended_is_multi(m, len)) {
             refuse_message(c, f.type);
+            return 0;
+        }
+        if (UNLIKELY(client_notify_must_wait(c, m, len, &f))) {
+            if (c->state != CLIENT_CLOSED) {
+                relay_hold(r, HOLD_HUB);
+            }
             return 0;
         }
         if (!need_server(r)) {

@@ -34,6 +34,9 @@ void client_give_back(struct client *c);
 /* One of the things that a held ReadyForQuery waits for, the hub, is over. */
 void client_ready_go_on(struct client *c);
 
+/* What HOLD_HUB waits for is over. */
+void client_hub_go_on(struct client *c);
+
 /* Statements that one client may have prepared at once. */
 #define CLIENT_MAX_STATEMENTS 65536U
 
@@ -54,8 +57,8 @@ size_t extended_close_alone(struct client *c, const uint8_t *m, size_t len, cons
 size_t extended_query(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
 /* Is it a simple query of more than one statement? For disable_pqexec. */
 bool extended_is_multi(const uint8_t *m, size_t len);
-/* Makes a LISTEN fail: notify_mode = refuse. */
-void relay_refuse_listen(struct relay *r, enum inflight_kind kind);
+/* Makes a LISTEN fail. */
+void relay_refuse_listen(struct relay *r, enum inflight_kind kind, enum inflight_refusal why);
 /* Puts a Close of a statement of ours whose answer is swallowed. */
 void relay_put_close(struct relay *r, const char *server_name);
 

@@ -2,6 +2,7 @@
 /* A client that replicates: its server connection is opened for it with its own startup parameters, and it logs in when
  * that has logged in. From then on both are one: what either says goes to the other as it is, and neither outlives the
  * other, whatever the pooling mode. The server's own errors at its login are the client's. */
+#include "daemon/client_echo.h"
 #include "daemon/client_relay.h"
 
 #include <string.h>
@@ -47,9 +48,13 @@ static struct conn *on_sink(struct lease *l)
 
 static enum lease_ready before_ready(struct lease *l, uint8_t status, struct outvec *out)
 {
-    (void)l;
+    struct client *c = of(l);
+
     (void)status;
     (void)out;
+    if (UNLIKELY(c->echo != NULL)) {
+        client_echo_ready(c);
+    }
     return LEASE_READY_FORWARD;
 }
 
@@ -114,6 +119,9 @@ size_t client_replication_send(struct relay *r, const uint8_t *m, size_t len, co
 
     switch (f->type) {
     case 'Q':
+        if (UNLIKELY(client_echo_is_on(r->c))) {
+            client_echo_note(r->c, m + FRAME_HEADER_BYTES, MIN(len, (size_t)f->total) - FRAME_HEADER_BYTES);
+        }
         kind = INFLIGHT_QUERY;
         break;
     case 'F':

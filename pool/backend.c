@@ -142,7 +142,7 @@ void backend_close(struct backend *b, const char *reason, const struct pg_error 
     list_remove(&pool->backends[b->state], &b->link);
     b->state = BACKEND_CLOSED;
     if (b->is_hub) {
-        notify_hub_lost(pool->hub, b, &why);
+        notify_hub_lost(b->hub, b, &why);
     } else {
         pool->n_backends--;
     }

@@ -362,7 +362,9 @@ static void forward_doom(struct reader *rd, const struct inflight_entry *e)
 {
     char text[512];
 
-    if (e->prepared == NULL) {
+    if (e->prepared == NULL && e->server_id == INFLIGHT_TOO_MANY) {
+        forward_own(rd, "53400", "too many channels to listen to (max_listen_channels)");
+    } else if (e->prepared == NULL) {
         forward_own(rd, SQLSTATE_FEATURE_NOT_SUPPORTED,
                     "LISTEN is switched off in this pooling mode (notify_mode): use a session pool");
     } else if (e->kind == INFLIGHT_PARSE) {
@@ -457,6 +459,21 @@ static bool is_description(uint8_t type)
     return type == 't' || type == 'T' || type == 'n';
 }
 
+static bool resume_owner(struct reader *rd)
+{
+    struct backend *b = rd->b;
+
+    if (b->lease != NULL && b->lease->ops->resumed != NULL) {
+        hand_over(rd);
+        b->lease->ops->resumed(b->lease);
+        if (b->state == BACKEND_CLOSED) {
+            return false;
+        }
+        reader_begin(rd);
+    }
+    return true;
+}
+
 static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
 {
     struct backend *b = rd->b;
@@ -490,7 +507,8 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
         return on_error(rd, m, len, step);
     case 'A':
         if (b->is_hub) {
-            return notify_hub_received(b->hub, m, len) || absurd(b, "malformed NotificationResponse");
+            return (notify_hub_received(b->hub, m, len) || absurd(b, "malformed NotificationResponse")) &&
+                   b->state != BACKEND_CLOSED;
         }
         /* In the other modes the hub speaks for every server connection: what comes here goes to no client. */
         if (b->pool->limits.mode == POOL_SESSION || b->replication != REPLICATION_NONE) {
@@ -508,7 +526,8 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
             backend_abort_copy(b);
             return b->state != BACKEND_CLOSED;
         }
-        break;
+        forward(rd, m, len);
+        return resume_owner(rd); /* it may have been waiting for an answer, and now the server waits for its data */
     default:
         break;
     }

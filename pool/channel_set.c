@@ -163,6 +163,7 @@ void channel_set_init(struct channel_set *set)
 void subscriber_init(struct subscriber *s)
 {
     list_init(&s->subscriptions);
+    s->is_tentative = false;
 }
 
 /* A new channel, in the list of the empty ones. NULL: out of memory. */

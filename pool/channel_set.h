@@ -37,6 +37,7 @@ struct channel {
     struct list_node hub_link; /* from here to n_dropped: the hub's own, all zero at first */
     uint64_t n_received;
     uint64_t n_delivered;
+    uint64_t n_queued;
     uint64_t n_dropped;
     uint8_t hub_state;
     uint8_t name_len;
@@ -46,6 +47,7 @@ struct channel {
 struct subscriber {
     struct list
         subscriptions; /* of struct subscription, by_subscriber; read it, do not change it */
+    bool is_tentative; /* the owner's own mark: it does not listen yet, but may soon */
 };
 
 struct subscription {

@@ -19,6 +19,14 @@ struct pool;
 struct subscriber;
 struct pool_env;
 
+/* What became of a notification for one subscriber. */
+enum notify_fate {
+    NOTIFY_TOLD,
+    NOTIFY_QUEUED,  /* until its transaction is over, or its socket has room */
+    NOTIFY_DROPPED, /* its connection ends for it */
+    NOTIFY_NOT_YET, /* its LISTEN is not committed */
+};
+
 struct pool_env_ops {
     /* Something that a waiting console command may be waiting for has happened (a server connection closed, a client
      * left a pool). Called often; it should only note it. */
@@ -27,9 +35,9 @@ struct pool_env_ops {
      * pool_wake_at() for the next. */
     void (*check_clients)(struct pool *pool);
     /* A whole NotificationResponse for one subscriber; @msg is borrowed. It must not unsubscribe anybody at once. */
-    void (*notify)(struct subscriber *to, const uint8_t *msg, size_t len);
+    enum notify_fate (*notify)(struct subscriber *to, const uint8_t *msg, size_t len);
     /* Notifications may have been missed: the hub's connection was lost. @again: it listens again; else it does not
-     * yet. May unsubscribe and close @to. */
+     * yet. It must not unsubscribe anybody at once. */
     void (*gap)(struct subscriber *to, bool again);
 };
 

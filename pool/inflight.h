@@ -50,10 +50,17 @@ enum inflight_origin {
                           * or Describe of a statement whose result has changed */
 };
 
+/* Why a request without a statement is doomed. */
+enum inflight_refusal {
+    INFLIGHT_SWITCHED_OFF, /* LISTEN with notify_mode = refuse */
+    INFLIGHT_TOO_MANY,     /* LISTEN beyond max_listen_channels */
+};
+
 struct inflight_entry {
     uint8_t kind;
     uint8_t origin;
-    uint32_t server_id;        /* Parse, Close: the number of the statement on the server; 0: none */
+    uint32_t server_id;        /* Parse, Close: the number of the statement on the server; 0: none. Doomed without a
+                                * statement: enum inflight_refusal */
     struct prepared *prepared; /* Parse, Close, Describe of a named statement: an owned reference; else NULL */
 };
 

@@ -5,6 +5,7 @@
 #include "daemon/util/log.h"
 #include "pool/pool.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,14 @@
 #define BATCH_MAX_BYTES ((size_t)256 * 1024)
 #define RETRY_FIRST_US (100 * USEC_PER_MSEC)
 #define RETRY_MOST_US (10 * USEC_PER_SEC)
+/* Who waits for its first LISTEN is told after so many attempts. */
+#define RETRY_PATIENCE_US (4 * RETRY_FIRST_US)
+#define ENCODING_BYTES 32
+
+/* A storm of LISTENs: as long as each round trip finds this many new ones, the next one begins after twice the pause. */
+#define STORM_LISTENS 4U
+#define PACE_FIRST_US USEC_PER_MSEC
+#define PACE_MOST_US (250 * USEC_PER_MSEC)
 
 /* channel.hub_state */
 enum {
@@ -30,6 +39,8 @@ enum hub_state {
 
 struct notify_hub {
     struct pool *pool;
+    struct notify_hub *next; /* of the pool, with another encoding */
+    char encoding[ENCODING_BYTES];
     struct backend *b;
     enum hub_state state;
     struct channel_set set;
@@ -38,7 +49,11 @@ struct notify_hub {
     struct list waiting; /* struct hub_waiter: for the next round trip */
     struct list served;  /* struct hub_waiter: for the one under way */
     struct loop_timer timer;
+    struct loop_timer pace;
     struct loop_deferred kick;
+    usec_t pace_us;      /* between the beginnings of two round trips with LISTENs in them; 0: none */
+    usec_t trip_us;      /* the last one began */
+    unsigned most_listens; /* in one round trip; 0: no bound. 1 when one of several has failed */
     usec_t ready_since_us;
     usec_t retry_us;     /* the next pause */
     bool was_lost;       /* the subscribers know of a gap and have to be told that it is over */
@@ -47,23 +62,51 @@ struct notify_hub {
 
 static void go_on(struct notify_hub *hub);
 static void on_timer(struct loop_timer *timer);
+static void on_pace(struct loop_timer *timer);
 
 static struct loop *loop_of(const struct notify_hub *hub)
 {
     return hub->pool->env->loop;
 }
 
-struct notify_hub *notify_hub_of(struct pool *pool)
+/* "utf-8" and "UTF8" are one: as PostgreSQL compares them. It has accepted the name, so it is not too long. */
+static void put_encoding(char ret[ENCODING_BYTES], const char *name)
 {
-    struct notify_hub *hub = pool->hub;
+    size_t n = 0;
 
-    if (hub != NULL) {
-        return hub;
+    for (; *name != '\0' && n < ENCODING_BYTES - 1; name++) {
+        char c = *name >= 'a' && *name <= 'z' ? (char)(*name - 'a' + 'A') : *name;
+
+        if ((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) {
+            ret[n++] = c;
+        }
+    }
+    ret[n] = '\0';
+}
+
+bool notify_hub_has_encoding(const struct notify_hub *hub, const char *encoding)
+{
+    char wanted[ENCODING_BYTES];
+
+    put_encoding(wanted, encoding);
+    return strcmp(hub->encoding, wanted) == 0;
+}
+
+struct notify_hub *notify_hub_of(struct pool *pool, const char *encoding)
+{
+    struct notify_hub *hub;
+
+    for (hub = pool->hub; hub != NULL; hub = hub->next) {
+        if (notify_hub_has_encoding(hub, encoding)) {
+            return hub;
+        }
     }
     hub = calloc(1, sizeof(*hub));
     if (hub == NULL) {
         return NULL;
     }
+    put_encoding(hub->encoding, encoding);
+    hub->next = pool->hub;
     hub->pool = pool;
     hub->retry_us = RETRY_FIRST_US;
     channel_set_init(&hub->set);
@@ -72,6 +115,7 @@ struct notify_hub *notify_hub_of(struct pool *pool)
     list_init(&hub->waiting);
     list_init(&hub->served);
     loop_timer_init(&hub->timer, on_timer);
+    loop_timer_init(&hub->pace, on_pace);
     pool->hub = hub;
     return hub;
 }
@@ -85,16 +129,19 @@ static void unlink_all(struct list *l)
 
 struct notify_hub *notify_hub_free(struct notify_hub *hub)
 {
-    if (hub == NULL) {
-        return NULL;
+    while (hub != NULL) {
+        struct notify_hub *next = hub->next;
+
+        fatal_unless(hub->b == NULL);
+        loop_timer_stop(loop_of(hub), &hub->timer);
+        loop_timer_stop(loop_of(hub), &hub->pace);
+        loop_defer_cancel(loop_of(hub), &hub->kick);
+        unlink_all(&hub->wanted);
+        unlink_all(&hub->sent);
+        channel_set_done(&hub->set);
+        free(hub);
+        hub = next;
     }
-    fatal_unless(hub->b == NULL);
-    loop_timer_stop(loop_of(hub), &hub->timer);
-    loop_defer_cancel(loop_of(hub), &hub->kick);
-    unlink_all(&hub->wanted);
-    unlink_all(&hub->sent);
-    channel_set_done(&hub->set);
-    free(hub);
     return NULL;
 }
 
@@ -150,10 +197,9 @@ int notify_hub_subscribe(struct notify_hub *hub, struct subscriber *s, const cha
     if (ch->hub_state == CHANNEL_WANTED && !list_node_is_linked(&ch->hub_link)) {
         list_add_tail(&hub->wanted, &ch->hub_link);
     }
-    loop_timer_stop(loop_of(hub), &hub->timer);
-    if (hub->state == HUB_PAUSED) {
-        hub->state = HUB_CLOSED; /* somebody needs it now: try at once */
-    }
+    if (hub->state != HUB_PAUSED) {
+        loop_timer_stop(loop_of(hub), &hub->timer);
+    } /* else it tries again when the pause is over, and not with every LISTEN of an impatient client */
     *ret_wait = ch->hub_state != CHANNEL_ON;
     kick(hub);
     return 0;
@@ -207,7 +253,8 @@ static void put_unlistens(struct notify_hub *hub, struct buf *sql)
 
 static void put_listens(struct notify_hub *hub, struct buf *sql)
 {
-    while (!list_is_empty(&hub->wanted) && sql->len < BATCH_MAX_BYTES) {
+    while (!list_is_empty(&hub->wanted) && sql->len < BATCH_MAX_BYTES &&
+           (hub->most_listens == 0 || hub->sent.n < hub->most_listens)) {
         struct channel *ch = list_entry(list_first(&hub->wanted), struct channel, hub_link);
 
         (void)buf_append_str(sql, "LISTEN ");
@@ -219,12 +266,49 @@ static void put_listens(struct notify_hub *hub, struct buf *sql)
     }
 }
 
+static void send_query(struct notify_hub *hub, const char *sql)
+{
+    struct outvec out;
+
+    hub->state = HUB_BUSY;
+    hub->round_trips++;
+    outvec_init(&out, &hub->b->conn, loop_of(hub));
+    if (!backend_inject_query(hub->b, &out, sql) || !backend_flush(hub->b, &out)) {
+        return; /* it is closed, and notify_hub_lost() was called */
+    }
+}
+
+/* true: a storm of LISTENs is under way, and it is too early for the next round trip. */
+static bool must_pace(struct notify_hub *hub)
+{
+    usec_t now_us = clock_now_us();
+
+    if (hub->pace_us == 0 || list_is_empty(&hub->wanted) || now_us - hub->trip_us >= hub->pace_us) {
+        return false;
+    }
+    if (!loop_timer_is_set(&hub->pace)) {
+        loop_timer_set(loop_of(hub), &hub->pace, hub->pace_us - (now_us - hub->trip_us));
+    }
+    return true;
+}
+
+static void choose_pace(struct notify_hub *hub)
+{
+    hub->trip_us = clock_now_us();
+    if (hub->sent.n < STORM_LISTENS) {
+        hub->pace_us = 0;
+    } else {
+        hub->pace_us = hub->pace_us == 0 ? PACE_FIRST_US : MIN(2 * hub->pace_us, PACE_MOST_US);
+    }
+}
+
 static void begin_round_trip(struct notify_hub *hub)
 {
     struct buf sql = BUF_INIT(2 * BATCH_MAX_BYTES);
-    struct outvec out;
-    bool ok;
 
+    if (must_pace(hub)) {
+        return;
+    }
     put_unlistens(hub, &sql);
     put_listens(hub, &sql);
     if (sql.len == 0 && list_is_empty(&hub->waiting)) {
@@ -238,11 +322,10 @@ static void begin_round_trip(struct notify_hub *hub)
         list_add_tail(&hub->served, &w->link);
         w->in = &hub->served;
     }
-    hub->state = HUB_BUSY;
-    hub->round_trips++;
-    outvec_init(&out, &hub->b->conn, loop_of(hub));
-    ok = buf_ok(&sql) && backend_inject_query(hub->b, &out, buf_cstr(&sql)) && backend_flush(hub->b, &out);
-    if (!ok && hub->b != NULL) {
+    choose_pace(hub);
+    if (buf_ok(&sql)) {
+        send_query(hub, buf_cstr(&sql));
+    } else {
         backend_close(hub->b, "hub: out of memory", NULL);
     }
     buf_done(&sql);
@@ -250,8 +333,13 @@ static void begin_round_trip(struct notify_hub *hub)
 
 static void open_connection(struct notify_hub *hub)
 {
+    if (pool_is_stopped(hub->pool)) { /* looks again until it is not: there is no message when PAUSE ends */
+        hub->state = HUB_PAUSED;
+        loop_timer_set(loop_of(hub), &hub->timer, RETRY_FIRST_US);
+        return;
+    }
     hub->state = HUB_OPENING;
-    hub->b = backend_open_hub(hub->pool);
+    hub->b = backend_open_hub(hub->pool, hub);
     if (hub->b == NULL && hub->state == HUB_OPENING) { /* else notify_hub_lost() was called */
         notify_hub_lost(hub, NULL, NULL);
     }
@@ -302,67 +390,161 @@ static void on_timer(struct loop_timer *timer)
     }
 }
 
+static void on_pace(struct loop_timer *timer)
+{
+    go_on(container_of(timer, struct notify_hub, pace));
+}
+
 /* --- the connection --- */
 
 void notify_hub_ready(struct notify_hub *hub)
 {
-    hub->state = HUB_READY;
     hub->ready_since_us = clock_now_us();
+    hub->pace_us = 0;
+    if (hub->encoding[0] != '\0') {
+        char sql[64 + ENCODING_BYTES];
+
+        /* In a round trip of its own: a text is read in the encoding that is in force when it arrives. */
+        (void)snprintf(sql, sizeof(sql), "SET client_encoding TO '%s'", hub->encoding);
+        send_query(hub, sql);
+        return;
+    }
+    hub->state = HUB_READY;
     go_on(hub);
 }
 
-static void tell_gap_over(struct notify_hub *hub)
+/* Is it the one that stands for its subscriber, which may have many? */
+static bool is_first(const struct subscription *sub)
+{
+    return list_first(&sub->subscriber->subscriptions) == &sub->by_subscriber;
+}
+
+static void tell(struct notify_hub *hub, bool again)
 {
     struct channel *ch;
 
-    hub->was_lost = false;
-    hub->retry_us = RETRY_FIRST_US;
     list_for_each(&hub->set.used, ch, link) {
         struct subscription *sub;
 
         channel_for_each_subscription(ch, sub) {
-            hub->pool->env->ops->gap(sub->subscriber, true);
+            if (is_first(sub)) {
+                hub->pool->env->ops->gap(sub->subscriber, again);
+            }
         }
     }
 }
 
+/* The server refused a round trip, of which nothing is done then. One LISTEN must be to blame: they are tried one by
+ * one, and who listens to that channel is told. */
+static void go_on_after_failure(struct notify_hub *hub)
+{
+    bool was_alone = hub->sent.n == 1;
+
+    while (!list_is_empty(&hub->sent)) {
+        struct list_node *last = list_last(&hub->sent);
+        struct channel *ch = list_entry(last, struct channel, hub_link);
+
+        list_remove(&hub->sent, last);
+        if (was_alone) {
+            struct subscription *sub;
+
+            log_warning("pool %s/%s: a channel cannot be listened to", hub->pool->db->name, hub->pool->user->name);
+            ch->hub_state = CHANNEL_ON; /* not again */
+            channel_for_each_subscription(ch, sub) {
+                if (!sub->subscriber->is_tentative) { /* else the server will say why */
+                    hub->pool->env->ops->gap(sub->subscriber, false);
+                }
+            }
+        } else {
+            ch->hub_state = CHANNEL_WANTED;
+            list_add_head(&hub->wanted, &ch->hub_link);
+        }
+    }
+    hub->most_listens = 1;
+}
+
 void notify_hub_done(struct notify_hub *hub, bool failed)
 {
-    if (failed) {
+    if (failed && list_is_empty(&hub->sent)) {
         backend_close(hub->b, "hub: LISTEN failed", NULL);
         return;
     }
     hub->state = HUB_READY;
+    if (failed) {
+        go_on_after_failure(hub);
+    }
     while (!list_is_empty(&hub->sent)) {
         struct channel *ch = list_entry(list_first(&hub->sent), struct channel, hub_link);
 
         list_remove(&hub->sent, &ch->hub_link);
         ch->hub_state = CHANNEL_ON;
     }
-    if (hub->was_lost && list_is_empty(&hub->wanted)) {
-        tell_gap_over(hub);
+    if (list_is_empty(&hub->wanted)) {
+        hub->most_listens = 0;
+        hub->retry_us = RETRY_FIRST_US;
+        if (hub->was_lost) {
+            hub->was_lost = false;
+            tell(hub, true);
+        }
     }
     finish_waiters(&hub->served, true);
     kick(hub);
 }
 
-/* Who sent it, as its clients know it: the virtual pid of the client that has that server connection. */
+static bool is_same_server(const struct backend *a, const struct backend *b)
+{
+    return a->peer.family == b->peer.family && a->peer.port == b->peer.port &&
+           strcmp(a->peer.text, b->peer.text) == 0;
+}
+
+static uint32_t owner_in_pool(const struct notify_hub *hub, const struct pool *pool, uint32_t pid)
+{
+    for (unsigned state = BACKEND_IDLE; state < BACKEND_CLOSED; state++) {
+        struct backend *b;
+
+        list_for_each(&pool->backends[state], b, link) {
+            if (b->pid == pid && b->owner_pid != 0 && is_same_server(b, hub->b)) {
+                return b->owner_pid;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Who sent it, as its clients know it: the virtual pid of the client that has that server connection, or had it last. */
 static uint32_t virtual_pid(const struct notify_hub *hub, uint32_t pid)
 {
-    struct pool *pool;
+    struct database *db;
 
-    list_for_each(&hub->pool->db->pools, pool, link) {
-        for (unsigned state = BACKEND_IDLE; state < BACKEND_CLOSED; state++) {
-            struct backend *b;
+    list_for_each(&hub->pool->env->databases, db, link) { /* another entry may lead to the same server */
+        struct pool *pool;
 
-            list_for_each(&pool->backends[state], b, link) {
-                if (b->pid == pid && b->owner_pid != 0) {
-                    return b->owner_pid;
-                }
+        list_for_each(&db->pools, pool, link) {
+            uint32_t owner = owner_in_pool(hub, pool, pid);
+
+            if (owner != 0) {
+                return owner;
             }
         }
     }
     return pid;
+}
+
+/* A name that the server has cut, since it is longer in the server's encoding than in ours, comes back shorter. */
+static struct channel *find_received(struct notify_hub *hub, const char *name)
+{
+    struct channel *ch = channel_find(&hub->set, name);
+    size_t len = strlen(name);
+
+    if (ch != NULL || len < CHANNEL_NAME_MAX / 4) {
+        return ch;
+    }
+    list_for_each(&hub->set.used, ch, link) {
+        if (ch->name_len > len && memcmp(ch->name, name, len) == 0) {
+            return ch;
+        }
+    }
+    return NULL;
 }
 
 bool notify_hub_received(struct notify_hub *hub, const uint8_t *msg, size_t len)
@@ -381,15 +563,31 @@ bool notify_hub_received(struct notify_hub *hub, const uint8_t *msg, size_t len)
     if (!wire_at_end(&r)) {
         return false;
     }
-    ch = channel_find(&hub->set, name);
-    if (ch == NULL || !buf_append(&own, msg, len)) {
-        return true; /* nobody's any more; or no memory, then it counts as dropped below */
+    ch = find_received(hub, name);
+    if (ch == NULL) {
+        return true; /* nobody's any more */
     }
     ch->n_received++;
+    if (!buf_append(&own, msg, len)) {
+        backend_close(hub->b, "hub: out of memory", NULL); /* a gap that is told */
+        return true;
+    }
     wire_store_u32(own.data + FRAME_HEADER_BYTES, virtual_pid(hub, pid));
     channel_for_each_subscription(ch, sub) {
-        ch->n_delivered++;
-        hub->pool->env->ops->notify(sub->subscriber, own.data, own.len);
+        switch (hub->pool->env->ops->notify(sub->subscriber, own.data, own.len)) {
+        case NOTIFY_TOLD:
+            ch->n_delivered++;
+            break;
+        case NOTIFY_QUEUED:
+            ch->n_queued++;
+            ch->n_delivered++;
+            break;
+        case NOTIFY_DROPPED:
+            ch->n_dropped++;
+            break;
+        case NOTIFY_NOT_YET:
+            break;
+        }
     }
     buf_done(&own);
     return true;
@@ -410,23 +608,10 @@ static void want_all_again(struct notify_hub *hub)
     }
 }
 
-/* Everybody who was listening: the callback may close clients, so the list is walked anew after each. */
-static void tell_gap(struct notify_hub *hub)
-{
-    struct channel *ch;
-
-    list_for_each(&hub->set.used, ch, link) {
-        struct subscription *sub;
-
-        channel_for_each_subscription(ch, sub) {
-            hub->pool->env->ops->gap(sub->subscriber, false);
-        }
-    }
-}
-
 void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_error *why)
 {
     bool was_listening = hub->state == HUB_READY || hub->state == HUB_BUSY;
+    bool is_hopeless;
 
     if (b != NULL && hub->b != NULL && b != hub->b) {
         return;
@@ -434,17 +619,31 @@ void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_
     (void)why;
     hub->b = NULL;
     hub->ready_since_us = 0;
-    if (was_listening && !list_is_empty(&hub->set.used)) {
+    loop_timer_stop(loop_of(hub), &hub->pace);
+    is_hopeless = !was_listening && hub->retry_us > RETRY_PATIENCE_US && !hub->was_lost;
+    if ((was_listening || is_hopeless) && !list_is_empty(&hub->set.used)) {
+        log_warning("pool %s/%s: the connection that listens %s: %u channels", hub->pool->db->name, hub->pool->user->name,
+                    was_listening ? "was lost" : "cannot be opened", hub->set.used.n);
         hub->was_lost = true;
-        tell_gap(hub);
+        tell(hub, false);
     }
     want_all_again(hub);
     hub->state = HUB_PAUSED;
     loop_timer_set(loop_of(hub), &hub->timer, hub->retry_us);
     hub->retry_us = MIN(hub->retry_us * 2, RETRY_MOST_US);
     finish_waiters(&hub->served, false);
-    if (was_listening || hub->retry_us > RETRY_FIRST_US * 4) {
+    if (was_listening || is_hopeless || hub->was_lost) {
         finish_waiters(&hub->waiting, false);
+    }
+}
+
+void notify_hub_reconnect(struct notify_hub *hub)
+{
+    for (; hub != NULL; hub = hub->next) {
+        hub->retry_us = RETRY_FIRST_US;
+        if (hub->b != NULL) {
+            backend_close(hub->b, "database configuration changed", NULL);
+        }
     }
 }
 
@@ -452,12 +651,45 @@ void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_
 
 bool notify_hub_is_used(const struct pool *pool)
 {
-    return pool->hub != NULL && !list_is_empty(&pool->hub->set.used);
+    for (const struct notify_hub *hub = pool->hub; hub != NULL; hub = hub->next) {
+        if (!list_is_empty(&hub->set.used)) {
+            return true;
+        }
+    }
+    return false;
 }
 
-bool notify_hub_is_opening(const struct notify_hub *hub)
+struct notify_hub *notify_hub_next_listening(const struct pool *pool, const struct notify_hub *hub)
 {
-    return hub->state == HUB_OPENING;
+    struct notify_hub *next = hub == NULL ? pool->hub : hub->next;
+
+    while (next != NULL &&
+           (list_is_empty(&next->set.used) || (next->state != HUB_READY && next->state != HUB_BUSY))) {
+        next = next->next;
+    }
+    return next;
+}
+
+bool notify_hub_listens(const struct notify_hub *hub, const char *channel)
+{
+    const struct channel *ch = channel_find(&hub->set, channel);
+
+    return ch != NULL && ch->hub_state == CHANNEL_ON;
+}
+
+unsigned notify_hub_count_opening(const struct notify_hub *hub)
+{
+    unsigned n = 0;
+
+    for (; hub != NULL; hub = hub->next) {
+        n += hub->state == HUB_OPENING;
+    }
+    return n;
+}
+
+struct notify_hub *notify_hub_next(const struct notify_hub *hub)
+{
+    return hub->next;
 }
 
 const struct channel_set *notify_hub_channels(const struct notify_hub *hub)

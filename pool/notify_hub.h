@@ -7,7 +7,11 @@
  * barriers. A barrier is a round trip with nothing else in it: when its ReadyForQuery is back, whatever was committed
  * before it began has been received. Who waits (struct hub_waiter) waits for the next round trip to end.
  *
- * Lost connections: the subscribers are told (env->ops->gap), then it connects again with growing pauses. */
+ * Names and payloads come in the hub's client_encoding, so a pool whose clients listen in several of them has one hub
+ * for each; they are a chain that begins at pool->hub. PostgreSQL does all conversion.
+ *
+ * Lost connections: the subscribers are told (env->ops->gap), then it connects again with growing pauses; not while the
+ * database is paused. */
 #ifndef PGPOOLD_POOL_NOTIFY_HUB_H
 #define PGPOOLD_POOL_NOTIFY_HUB_H
 
@@ -33,8 +37,10 @@ struct hub_waiter {
 
 /* -- life -- */
 
-/* The pool's hub, made when there is none. NULL: out of memory. */
-MUSTCHECK struct notify_hub *notify_hub_of(struct pool *pool);
+/* The pool's hub for @encoding (a client_encoding, "": what the server prefers), made when there is none. NULL: out of
+ * memory. It lives as long as its pool. */
+MUSTCHECK struct notify_hub *notify_hub_of(struct pool *pool, const char *encoding);
+/* @hub and the rest of its chain. */
 struct notify_hub *notify_hub_free(struct notify_hub *hub);
 
 /* -- use -- */
@@ -52,6 +58,9 @@ void notify_hub_wait(struct notify_hub *hub, struct hub_waiter *w);
 /* Nothing will come any more. Harmless when it waits for nothing. */
 void hub_waiter_forget(struct hub_waiter *w);
 
+/* The server may be another one now: closes the connections of the chain, which is a gap for who listens. */
+void notify_hub_reconnect(struct notify_hub *hub);
+
 /* -- for the connection -- */
 void notify_hub_ready(struct notify_hub *hub);
 void notify_hub_done(struct notify_hub *hub, bool failed);
@@ -63,7 +72,15 @@ void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_
 
 /* Does anybody listen? Then a client that notifies waits for a barrier. @pool's hub may be NULL. */
 bool notify_hub_is_used(const struct pool *pool);
-bool notify_hub_is_opening(const struct notify_hub *hub);
+/* The first of the chain behind @hub (NULL: of all) that listens just now: it takes a barrier. NULL: none. */
+struct notify_hub *notify_hub_next_listening(const struct pool *pool, const struct notify_hub *hub);
+/* Has the server confirmed the LISTEN? */
+bool notify_hub_listens(const struct notify_hub *hub, const char *channel);
+bool notify_hub_has_encoding(const struct notify_hub *hub, const char *encoding);
+/* Connections of the chain that are being opened. */
+unsigned notify_hub_count_opening(const struct notify_hub *hub);
+/* The next one of the chain; NULL ends. */
+struct notify_hub *notify_hub_next(const struct notify_hub *hub);
 
 /* For SHOW LISTENERS and the metrics. */
 const struct channel_set *notify_hub_channels(const struct notify_hub *hub);

@@ -12,8 +12,6 @@
 /* Connection attempts of one pool at a time: enough that a slow one holds nobody up, few enough not to storm a server. */
 #define MAX_CONNECTING 16U
 
-static void on_timer(struct loop_timer *timer);
-
 /* --- life --- */
 
 static bool set_text(char **to, const char *text)
@@ -53,7 +51,7 @@ struct pool *pool_new(struct database *db, struct pool_user *user, const struct 
     list_init(&pool->opening);
     list_init(&pool->cancels);
     list_init(&pool->clients);
-    loop_timer_init(&pool->timer, on_timer);
+    loop_timer_init(&pool->timer, pool_on_timer);
     pool->empty_since_us = clock_now_us();
     if (!pool_set_queries(pool, "", "", "")) {
         free(pool->queries.connect);
@@ -122,11 +120,16 @@ const char *pool_mode_text(const struct pool *pool)
     return names[pool->limits.mode];
 }
 
-usec_t pool_max_wait_us(const struct pool *pool)
+static usec_t wait_of_first(const struct list *leases)
 {
-    const struct list_node *first = list_first(&pool->waiters);
+    const struct list_node *first = list_first(leases);
 
     return first == NULL ? 0 : clock_now_us() - list_entry(first, struct lease, link)->since_us;
+}
+
+usec_t pool_max_wait_us(const struct pool *pool)
+{
+    return MAX(wait_of_first(&pool->waiters), wait_of_first(&pool->opening));
 }
 
 /* --- who gets a connection --- */
@@ -210,7 +213,7 @@ static unsigned allowed_now(struct pool *pool)
     if (lim->reserve_size == 0 || list_is_empty(&pool->waiters)) {
         return lim->size;
     }
-    if (pool_max_wait_us(pool) < lim->reserve_timeout_us) {
+    if (wait_of_first(&pool->waiters) < lim->reserve_timeout_us) {
         const struct lease *first = list_entry(list_first(&pool->waiters), struct lease, link);
 
         pool_wake_at(pool, first->since_us + lim->reserve_timeout_us);
@@ -312,7 +315,7 @@ static unsigned nearly_clean(const struct pool *pool)
 /* Connections that will be free without our doing: those on their way, and those being cleaned. */
 static unsigned expected(const struct pool *pool)
 {
-    unsigned hub = pool->hub != NULL && notify_hub_is_opening(pool->hub) ? 1 : 0;
+    unsigned hub = notify_hub_count_opening(pool->hub);
 
     return pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) + pool_count(pool, BACKEND_SETUP) +
            pool_count(pool, BACKEND_CHECK) + nearly_clean(pool) - hub - pool->opening.n;
@@ -368,7 +371,7 @@ static bool make_room(struct pool *pool)
            evict_one(pool, true);
 }
 
-static void fail_waiter(struct pool *pool, struct lease *l, const struct pg_error *e)
+void pool_fail_waiter(struct pool *pool, struct lease *l, const struct pg_error *e)
 {
     pool_dequeue(pool, l);
     l->state = LEASE_NONE;
@@ -389,7 +392,7 @@ static bool open_own(struct pool *pool, struct lease *l)
     }
     if (!backend_open_for(pool, l)) {
         pg_error_set(&e, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        fail_waiter(pool, l, &e);
+        pool_fail_waiter(pool, l, &e);
     }
     return true;
 }
@@ -502,9 +505,7 @@ static void wake_others(struct pool *pool)
     if (user->max_connections > 0 && user->n_connections + 1 >= user->max_connections) {
         list_for_each(&pool->env->databases, each, link) {
             list_for_each(&each->pools, other, link) {
-                if (other->user == user) {
-                    wake(other, pool);
-                }
+                wake(other->user == user ? other : pool, pool);
             }
         }
     }
@@ -584,7 +585,7 @@ void pool_fail_waiters(struct pool *pool, const struct pg_error *e, bool only_lo
         if (l == NULL) {
             return;
         }
-        fail_waiter(pool, l, e);
+        pool_fail_waiter(pool, l, e);
     }
 }
 
@@ -640,6 +641,7 @@ void pool_reconnect(struct pool *pool)
     if (pool->limits.fast_close) {
         close_quiet_sessions(pool);
     }
+    notify_hub_reconnect(pool->hub);
     pool_dispatch_later(pool);
 }
 
@@ -663,131 +665,25 @@ static bool has_address(const struct resolve_answer *answer, const char *text)
     return false;
 }
 
+static void leave_host(struct backend *b, const char *name, const struct resolve_answer *answer)
+{
+    if (strcmp(b->host, name) != 0 || has_address(answer, b->peer.text)) {
+        return;
+    }
+    b->close_needed = true;
+    if (b->state == BACKEND_IDLE) {
+        backend_close(b, "server DNS entry changed", NULL);
+    }
+}
+
 void pool_host_moved(struct pool *pool, const char *name, const struct resolve_answer *answer)
 {
     for (unsigned i = BACKEND_LOGIN; i < BACKEND_CLOSED; i++) {
         struct backend *b;
 
         list_for_each(&pool->backends[i], b, link) {
-            if (strcmp(b->host, name) == 0 && !has_address(answer, b->peer.text)) {
-                b->close_needed = true;
-                if (b->state == BACKEND_IDLE) {
-                    backend_close(b, "server DNS entry changed", NULL);
-                }
-            }
+            leave_host(b, name, answer);
         }
     }
     pool_dispatch_later(pool);
-}
-
-/* --- time --- */
-
-void pool_wake_at(struct pool *pool, usec_t at_us)
-{
-    usec_t now_us = clock_now_us();
-
-    if (loop_timer_is_set(&pool->timer) && pool->timer_at_us <= at_us) {
-        return;
-    }
-    pool->timer_at_us = at_us;
-    loop_timer_set(pool->env->loop, &pool->timer, at_us > now_us ? at_us - now_us + 1000 : 0);
-}
-
-/* Who waits for a connection of its own that is being opened waits no longer than others. */
-static void check_opening(struct pool *pool)
-{
-    usec_t timeout_us = pool->limits.query_wait_timeout_us;
-    struct lease *l;
-
-    if (timeout_us == 0) {
-        return;
-    }
-    list_for_each(&pool->opening, l, link) {
-        struct pg_error e;
-
-        if (clock_now_us() - l->since_us < timeout_us) {
-            return;
-        }
-        pg_error_set(&e, SQLSTATE_PROTOCOL_VIOLATION, "query_wait_timeout");
-        backend_close(l->opening, "query_wait_timeout", &e);
-    }
-}
-
-static void check_queue(struct pool *pool)
-{
-    const struct pool_limits *lim = &pool->limits;
-    usec_t now_us = clock_now_us();
-
-    while (lim->query_wait_timeout_us > 0 && !list_is_empty(&pool->waiters)) {
-        struct lease *l = list_entry(list_first(&pool->waiters), struct lease, link);
-        struct pg_error e;
-
-        if (now_us - l->since_us < lim->query_wait_timeout_us) {
-            break;
-        }
-        pg_error_set(&e, SQLSTATE_PROTOCOL_VIOLATION, "query_wait_timeout");
-        if (pool->has_failed) { /* say why there was no connection */
-            (void)snprintf(e.detail, sizeof(e.detail), "The last connection attempt failed: %.*s",
-                           (int)sizeof(e.detail) - 64, pool->last_error.message);
-        }
-        fail_waiter(pool, l, &e);
-    }
-    if (lim->query_wait_notify_us > 0) {
-        struct lease *l;
-
-        list_for_each(&pool->waiters, l, link) {
-            if (now_us - l->since_us < lim->query_wait_notify_us) {
-                pool_wake_at(pool, l->since_us + lim->query_wait_notify_us);
-                break;
-            }
-            if (!l->told_waiting) {
-                l->told_waiting = true;
-                if (l->ops->waiting != NULL) {
-                    l->ops->waiting(l);
-                }
-            }
-        }
-    }
-}
-
-static void check_idle(struct pool *pool)
-{
-    usec_t now_us = clock_now_us();
-    usec_t timeout_us = pool->limits.server_idle_timeout_us;
-    struct backend *b;
-
-    list_for_each(&pool->backends[BACKEND_IDLE], b, link) {
-        if (backend_is_expired(b)) {
-            backend_close(b, "server lifetime over", NULL);
-            continue;
-        }
-        if (timeout_us > 0 && pool->n_backends > pool->limits.min_size) {
-            if (now_us - b->idle_since_us >= timeout_us) {
-                backend_close(b, "server idle timeout", NULL);
-                continue;
-            }
-            pool_wake_at(pool, b->idle_since_us + timeout_us);
-        }
-        if (b->lifetime_us != UINT64_MAX) {
-            pool_wake_at(pool, b->connected_us + b->lifetime_us);
-        }
-    }
-}
-
-static void on_timer(struct loop_timer *timer)
-{
-    struct pool *pool = container_of(timer, struct pool, timer);
-    struct backend *b;
-
-    pool->timer_at_us = 0;
-    check_queue(pool);
-    check_opening(pool);
-    check_idle(pool);
-    if (pool->limits.client_idle_timeout_us > 0) {
-        pool->env->ops->check_clients(pool);
-    }
-    list_for_each(&pool->backends[BACKEND_ACTIVE], b, link) {
-        backend_check_deadlines(b);
-    }
-    pool_dispatch(pool);
 }

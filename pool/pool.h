@@ -124,6 +124,9 @@ void pool_backend_closed(struct pool *pool, struct backend *b);
 void pool_connect_succeeded(struct pool *pool);
 /* @from_server: the server itself refused, with its own text. */
 void pool_connect_failed(struct pool *pool, const struct pg_error *e, bool from_server);
+/* @l waits; it gets none, because of @e. */
+void pool_fail_waiter(struct pool *pool, struct lease *l, const struct pg_error *e);
+void pool_on_timer(struct loop_timer *timer); /* pool_timer.c */
 void pool_fail_waiters(struct pool *pool, const struct pg_error *e, bool only_logins);
 
 /* --- questions --- */
