@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: ISC
 """Replication connections: one client, one server connection that nobody else ever has, in every pooling mode."""
 
+import shutil
+import signal
 import socket
 import struct
+import subprocess
 
+import psycopg
 import pytest
 
-from cluster import literal
+from account import as_server_account, make_dir
+from cluster import find_bindir, literal
 from daemon_process import PASSWORDS
 from programs import run, start
 from sessions import SLEEPS, backend_pid, one_database, servers, wait_waiting
@@ -329,6 +334,55 @@ def test_pg_recvlogical_sees_what_is_written(pgpoold, pg, repl):
 
 
 @pytest.fixture
+def standby(pg, worker_dir, eventually):
+    """standby(conninfo) makes a standby of the server there and starts it; the result asks it. .log_path: its log."""
+    home = make_dir(worker_dir / "standby")
+    processes = []
+
+    def ask(sql):
+        with psycopg.connect(host=str(home), port=pg.port, dbname="test", user="postgres", autocommit=True) as conn:
+            return conn.execute(sql).fetchall()
+
+    def make(conninfo):
+        data = home / "data"
+        subprocess.run(as_server_account([find_bindir() / "pg_basebackup", "-R", "-c", "fast", "-D", data, "-d", conninfo]),
+                       cwd="/", check=True, capture_output=True, timeout=60)
+        with open(make.log_path, "ab") as log:
+            processes.append(subprocess.Popen(  # pylint: disable=consider-using-with
+                as_server_account([find_bindir() / "postgres", "-D", data, "-c", f"unix_socket_directories={home}",
+                                   "-c", "listen_addresses=", "-c", "wal_retrieve_retry_interval=100ms"],
+                                  death_signal="QUIT"),
+                cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True))
+        eventually(lambda: ask("SELECT pg_is_in_recovery()") == [(True,)], "the standby runs", timeout=60)
+        return ask
+
+    make.log_path = home / "log"
+    yield make
+    for process in processes:
+        process.send_signal(signal.SIGQUIT)
+        process.wait(60)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def test_a_standby_streams_through_the_pool(pgpoold, pg, repl, standby, eventually):
+    daemon = pgpoold(pool_mode="transaction")
+    ask = standby(f"host={daemon.host} port={daemon.port} user={repl}")
+    pg.psql("CREATE TABLE streamed AS SELECT generate_series(1, 1000) a", db="test")
+    eventually(lambda: ask("SELECT count(*) FROM streamed") == [(1000,)], "it has what was written", timeout=60)
+    assert [(row["replication"], row["application_name"]) for row in daemon.show("clients", user=repl)] == \
+        [("physical", "walreceiver")]
+    daemon.admin("KILL replication")
+    daemon.admin("RESUME replication")
+    pg.psql("INSERT INTO streamed SELECT generate_series(1001, 2000)", db="test")
+    eventually(lambda: ask("SELECT count(*) FROM streamed") == [(2000,)], "it comes back by itself", timeout=60)
+    pg.psql("DELETE FROM streamed", db="test")
+    pg.restart()  # the primary ends when the standby has everything
+    eventually(lambda: "replication terminated by primary server" in standby.log_path.read_text(), timeout=60)
+    pg.psql("DROP TABLE streamed", db="test")
+    eventually(lambda: ask("SELECT to_regclass('streamed') IS NULL") == [(True,)], "and after the restart", timeout=60)
+
+
+@pytest.fixture
 def published(pg, other_pg):
     """A table test.public.things, published by pg, empty on other_pg."""
     for cluster in (pg, other_pg):
@@ -511,7 +565,7 @@ def test_a_server_that_shuts_down_ends_the_stream_as_it_does_without_a_pool(pgpo
     expect_keepalive(client)
     client.timeout = 60
     stopping = pg.process
-    stopping.send_signal(2)
+    stopping.send_signal(signal.SIGINT)
     position = 0
     # It waits until the standby has everything: confirm what comes.
     while True:
@@ -549,6 +603,43 @@ def test_kill_client_and_kill_end_both_sides(pgpoold, wire, pg, repl, eventually
     daemon.admin("KILL test")
     assert [m.kind for m in client.expect_closed() if m.kind != "d"] == ["E"]
     eventually(lambda: not walsenders(pg))
+
+
+def test_kill_and_a_removed_entry_end_a_login_that_is_under_way(pgpoold, wire, mute):
+    daemon = pgpoold(databases={"test": f"host=127.0.0.1 port={mute}"})
+    for how in ("KILL test", "RELOAD"):
+        client = wire(daemon, login=False)
+        client.send_startup(replication="true")
+        wait_waiting(daemon, database="test")
+        if how == "RELOAD":
+            daemon.change(databases={})
+        daemon.admin(how)
+        assert [m.kind for m in client.expect_closed() if m.kind != "R"] == ["E"]
+        if how != "RELOAD":
+            daemon.admin("RESUME test")
+
+
+@pytest.mark.parametrize("kind", ["true", "database"])
+def test_a_removed_entry_ends_replication(pgpoold, wire, pg, repl, eventually, kind):
+    daemon = pgpoold(databases=one_database(pg))
+    client = wire(daemon, user=repl, replication=kind)
+    daemon.reload(databases={"test2": f"host={pg.host} port={pg.port}"})
+    assert [m.kind for m in client.expect_closed()] == ["E"]
+    eventually(lambda: not walsenders(pg))
+
+
+def test_tls_on_both_sides(pgpoold, wire, pg, repl, certs, tmp_path):
+    daemon = pgpoold(client_tls_sslmode="require", client_tls_key_file=certs.server_key,
+                     client_tls_cert_file=certs.server, server_tls_sslmode="require")
+    run(daemon, "pg_basebackup", "-D", tmp_path / "backup", "-X", "stream", "-c", "fast", user=repl,
+        env={"PGSSLMODE": "require"}, timeout=100)
+    run(daemon, "pg_verifybackup", tmp_path / "backup")
+
+
+def test_echo_logs_the_commands_of_a_walsender(pgpoold, wire, repl):
+    daemon = pgpoold(echo=1)
+    wire(daemon, user=repl, replication="true").run("IDENTIFY_SYSTEM")
+    daemon.wait_log("IDENTIFY_SYSTEM")
 
 
 def test_pause_and_wait_close_wait_for_replication_as_for_a_session(pgpoold, wire, pg, repl):
@@ -590,7 +681,7 @@ def test_a_shutdown_at_once_tells_the_client(pgpoold, wire, pg, repl, eventually
     daemon = pgpoold()
     client = wire(daemon, user=repl, replication="true")
     stream(client, pg)
-    daemon.signal(3)
+    daemon.signal(signal.SIGQUIT)
     client.expect_closed()
     daemon.wait_exit()
     eventually(lambda: not walsenders(pg))
