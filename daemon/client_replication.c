@@ -120,7 +120,8 @@ size_t client_replication_send(struct relay *r, const uint8_t *m, size_t len, co
     switch (f->type) {
     case 'Q':
         if (UNLIKELY(client_echo_is_on(r->c))) {
-            client_echo_note(r->c, m + FRAME_HEADER_BYTES, MIN(len, (size_t)f->total) - FRAME_HEADER_BYTES);
+            client_echo_note(r->c, m + FRAME_HEADER_BYTES,
+                             MIN(len, (size_t)f->total) - FRAME_HEADER_BYTES);
         }
         kind = INFLIGHT_QUERY;
         break;
@@ -146,7 +147,8 @@ size_t client_replication_send(struct relay *r, const uint8_t *m, size_t len, co
         if (len <= FRAME_HEADER_BYTES) {
             return 0;
         }
-        kind = m[FRAME_HEADER_BYTES] == 'S' ? INFLIGHT_DESCRIBE_STATEMENT : INFLIGHT_DESCRIBE_PORTAL;
+        kind =
+            m[FRAME_HEADER_BYTES] == 'S' ? INFLIGHT_DESCRIBE_STATEMENT : INFLIGHT_DESCRIBE_PORTAL;
         break;
     case 'c':
     case 'f':

@@ -30,8 +30,9 @@ static const struct {
     size_t least;
     enum replication kind;
 } words[] = {
-    {"true", 1, REPLICATION_PHYSICAL}, {"yes", 1, REPLICATION_PHYSICAL}, {"on", 2, REPLICATION_PHYSICAL},
-    {"1", 1, REPLICATION_PHYSICAL},    {"false", 1, REPLICATION_NONE},   {"no", 1, REPLICATION_NONE},
+    {"true", 1, REPLICATION_PHYSICAL}, {"yes", 1, REPLICATION_PHYSICAL},
+    {"on", 2, REPLICATION_PHYSICAL},   {"1", 1, REPLICATION_PHYSICAL},
+    {"false", 1, REPLICATION_NONE},    {"no", 1, REPLICATION_NONE},
     {"off", 2, REPLICATION_NONE},      {"0", 1, REPLICATION_NONE},
 };
 

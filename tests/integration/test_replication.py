@@ -345,8 +345,8 @@ def standby(pg, worker_dir, eventually):
 
     def make(conninfo):
         data = home / "data"
-        subprocess.run(as_server_account([find_bindir() / "pg_basebackup", "-R", "-c", "fast", "-D", data, "-d", conninfo]),
-                       cwd="/", check=True, capture_output=True, timeout=60)
+        backup = [find_bindir() / "pg_basebackup", "-R", "-c", "fast", "-D", data, "-d", conninfo]
+        subprocess.run(as_server_account(backup), cwd="/", check=True, capture_output=True, timeout=60)
         with open(make.log_path, "ab") as log:
             processes.append(subprocess.Popen(  # pylint: disable=consider-using-with
                 as_server_account([find_bindir() / "postgres", "-D", data, "-c", f"unix_socket_directories={home}",
