@@ -28,6 +28,9 @@ enum lease_answer lease_request(struct lease *l, struct pool *pool, struct pg_er
     if (l->state == LEASE_HELD) {
         return LEASE_GRANTED;
     }
+    if (pool->limits.query_wait_notify_us > 0) {
+        pool_wake_at(pool, l->since_us + pool->limits.query_wait_notify_us); /* who is before it may have been told */
+    }
     pool_dispatch_later(pool);
     return LEASE_QUEUED;
 }

@@ -448,9 +448,6 @@ static void watch_queue(struct pool *pool)
     if (lim->query_wait_timeout_us > 0) {
         pool_wake_at(pool, first->since_us + lim->query_wait_timeout_us);
     }
-    if (lim->query_wait_notify_us > 0) {
-        pool_wake_at(pool, first->since_us + lim->query_wait_notify_us);
-    }
 }
 
 void pool_dispatch(struct pool *pool)

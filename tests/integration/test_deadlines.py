@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Every wait has an end: its text, its SQLSTATE, and what stays usable afterwards."""
 
+import os
 import socket
 
 import pytest
@@ -54,6 +55,28 @@ def test_who_waits_is_told_so_once(one_server, wire):
     late.expect_silence(0.4)
     holder.run("COMMIT")
     assert late.result().kinds == "TDCZ"
+
+
+def cpu_seconds(pid):
+    """What a process has used of the processor until now."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_nothing_is_done_while_somebody_waits_who_was_told_so(one_server, wire):
+    daemon = one_server(query_wait_notify=0.2)
+    holder, late, later = wire(daemon), wire(daemon), wire(daemon)
+    holder.run("BEGIN")
+    late.send(query("SELECT 1"))
+    late.expect("N")
+    before = cpu_seconds(daemon.pid)
+    late.expect_silence(1)
+    assert cpu_seconds(daemon.pid) - before < 0.1
+    later.send(query("SELECT 2"))
+    later.expect("N")
+    holder.run("COMMIT")
+    assert (late.result().kinds, later.result().kinds) == ("TDCZ", "TDCZ")
 
 
 def test_a_query_that_takes_too_long_is_cancelled_and_the_client_stays(one_server, wire):
