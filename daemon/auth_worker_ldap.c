@@ -11,6 +11,7 @@
 
 #include <lber.h>
 #include <ldap.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/time.h>
@@ -71,6 +72,15 @@ static bool say(const struct ask *a, enum auth_verdict verdict, const char *what
 
 /* --- connection --- */
 
+/* libldap reads ldap.conf when it is first used, and two threads that do so at once would see each
+ * other's half. Not on the loop: it looks up the name of the machine too. */
+static void init_library(void)
+{
+    int version;
+
+    (void)ldap_get_option(NULL, LDAP_OPT_PROTOCOL_VERSION, &version); /* the verdict tells later */
+}
+
 /* With a network timeout libldap 2.5 turns round and round in a TLS handshake with GnuTLS that does
  * not get on, past every timeout. So that is in force only until a connection is there; from then on
  * the loop watches over it. */
@@ -116,9 +126,11 @@ static bool set_options(struct ask *a)
 
 static bool open_connection(struct ask *a)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct buf uris = BUF_INIT(NAME_MAX_BYTES);
     int code;
 
+    (void)pthread_once(&once, init_library);
     ldap_options_put_uris(&a->o, &uris);
     code = buf_ok(&uris) ? ldap_initialize(&a->ldap, buf_cstr(&uris)) : LDAP_NO_MEMORY;
     if (code != LDAP_SUCCESS) {
