@@ -212,8 +212,10 @@ static const struct option options[] = {
      .help =
          "How clients prove who they are: scram-sha-256; md5 (also takes SCRAM secrets, by "
          "SCRAM); plain (clear text); cert (a client certificate); hba (by the rules of "
-         "auth_hba_file); pam; ldap; trust (no proof, but the user must be known); any (no proof, "
-         "and each database entry must force a user)."},
+         "auth_hba_file); pam (clear text, checked by the PAM service pgbouncer; auth_file is "
+         "ignored); ldap (clear text, checked by an LDAP server, see auth_ldap_options); trust (no "
+         "proof, but the user must be known); any (no proof, and each database entry must force a "
+         "user). With pam and ldap the password also opens the server connections."},
     {STRING(auth_file, "", G_STR(auth_file)), RELOAD, GROUP,
      .help = "File with lines of \"user\" \"secret\". A secret may be plain text, an md5 hash or a "
              "SCRAM verifier."},
@@ -233,7 +235,11 @@ static const struct option options[] = {
          "Entry of [databases] in which auth_query runs. Empty: in the database the client asked "
          "for."},
     {STRING(auth_ldap_options, "", G_STR(auth_ldap_options)), RELOAD, GROUP,
-     .help = "Options for auth_type ldap, written as behind the method ldap in pg_hba.conf."},
+     .help =
+         "Options for auth_type ldap, and for ldap in HBA rules that have none; written as there: "
+         "ldapserver, ldapport, ldapscheme, ldaptls, ldapprefix and ldapsuffix for a simple "
+         "bind; ldapbasedn, ldapbinddn, ldapbindpasswd, ldapsearchattribute, ldapsearchfilter "
+         "or ldapurl for a search before it. CAs and the like come from ldap.conf(5)."},
     {STRING(admin_users, "", G_STR(admin_users)), RELOAD, GROUP,
      .help = "Comma-separated users who may run every command on the console."},
     {STRING(stats_users, "", G_STR(stats_users)), RELOAD, GROUP,

@@ -50,7 +50,7 @@ enum {
 
 /* Starts no thread. NULL: out of memory. */
 struct auth_worker *auth_worker_new(struct loop *loop);
-/* Every check must be gone before. Does not wait for threads that hang. */
+/* Every check must be gone before. Threads that hang are left behind after a moment. */
 struct auth_worker *auth_worker_free(struct auth_worker *w);
 
 /* --- use --- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Between the files of a login: client_auth.c (StartupMessage, method, clear-text and MD5
- * passwords, the end of it), client_auth_scram.c (the SCRAM exchange), client_outside.c (PAM, LDAP) and client_secret.c (what is
- * known of a user's password). */
+ * passwords, the end of it), client_auth_scram.c (the SCRAM exchange), client_outside.c (PAM, LDAP)
+ * and client_secret.c (what is known of a user's password). */
 #ifndef PGPOOLD_DAEMON_CLIENT_AUTH_INTERNAL_H
 #define PGPOOLD_DAEMON_CLIENT_AUTH_INTERNAL_H
 

@@ -138,7 +138,8 @@ def test_what_modules_say_does_no_harm(pam):
 
 
 def test_a_rule_of_the_hba_file_may_say_pam(pam):
-    daemon = pam(EXEC, {"check": CHECKER}, auth_type="hba", hba="host all app all pam\nhost all all all scram-sha-256\n")
+    daemon = pam(EXEC, {"check": CHECKER}, auth_type="hba",
+                 hba="host all app all pam\nhost all all all scram-sha-256\n")
     assert daemon.psql("SELECT 1") == [(1,)]
     assert failure(daemon)[:2] == ("28P01", "password authentication failed")
     assert daemon.admin("SHOW VERSION")

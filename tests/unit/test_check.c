@@ -259,6 +259,11 @@ static const struct {
      "$D/t.ini:2: auth_type: ldap without a server: set auth_ldap_options\n"},
     {"bad ldap options", "[pgpoold]\nauth_ldap_options = ldapserver\n",
      "$D/t.ini:2: auth_ldap_options: \"ldapserver\" is not an option: name=value\n"},
+    {"ldap options that say nothing", "[pgpoold]\nauth_ldap_options = ldapbasedn=dc=x\n",
+     "$D/t.ini:2: auth_ldap_options: ldap without a server: ldapserver= or ldapurl=\n"},
+    {"rule ldap that says nothing",
+     "[pgpoold]\nauth_type = hba\nauth_hba_file = $D/hba_ldap_port.conf\n",
+     "$D/hba_ldap_port.conf:1: ldapport: not a port: 1 to 65535\n"},
     {"any without user", "[pgpoold]\nauth_type = any\n[databases]\na = user=x\nb = host=h\n",
      "$D/t.ini:5: database b: user: is missing, but auth_type any takes no user from clients: "
      "user=NAME\n"},
@@ -431,6 +436,7 @@ static int make_dir(void **state UNUSED)
     test_write(&dir, "hba_plain.conf", "local all all md5\n");
     test_write(&dir, "hba_cert.conf", "# tls\nhostssl all all all cert\n");
     test_write(&dir, "hba_ldap.conf", "local all all ldap\n");
+    test_write(&dir, "hba_ldap_port.conf", "local all all ldap ldapserver=h ldapport=0\n");
     test_write(&dir, "hba_bad.conf", "local\n");
     test_write(&dir, "ident.conf", "m a b\n");
     test_write(&dir, "ident2.conf", "n a b\n");
