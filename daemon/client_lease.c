@@ -86,7 +86,7 @@ void client_give_back(struct client *c)
 
 static void after_ready(struct client *c, uint8_t status)
 {
-    if (c->hold == HOLD_FULL || (c->hold == HOLD_ORDER && inflight_is_empty(&c->lease.backend->inflight))) {
+    if (c->hold == HOLD_FULL || (c->hold == HOLD_ORDER && inflight_count_ready(&c->lease.backend->inflight) == 0)) {
         end_hold(c);
     }
     if (c->state != CLIENT_ACTIVE || c->lease.state != LEASE_HELD) {
@@ -241,7 +241,7 @@ static void on_resumed(struct lease *l)
         }
         return;
     case HOLD_ORDER:
-        if (l->backend->inflight.copy_in) {
+        if (l->backend->inflight.copy_in || inflight_count_ready(&l->backend->inflight) == 0) {
             end_hold(c);
         }
         return;
@@ -302,6 +302,11 @@ static void on_failed_query(struct lease *l)
     client_notify_error(of(l));
 }
 
+static void on_notification(struct lease *l, const uint8_t *m, size_t len)
+{
+    client_notify_own(of(l), m, len);
+}
+
 static void on_voided(struct lease *l, const struct inflight_entry *e)
 {
     struct client *c = of(l);
@@ -346,6 +351,7 @@ const struct lease_ops client_lease_ops = {
     .session_command = on_session_command,
     .command = on_command,
     .failed_query = on_failed_query,
+    .notification = on_notification,
     .voided = on_voided,
     .resumed = on_resumed,
 };

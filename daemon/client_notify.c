@@ -33,7 +33,9 @@ struct notify_work {
     bool is_expecting;      /* statements since the last Sync are in the log, or notify */
     bool is_announcing;     /* a request waits here until the hub listens to what it names */
     bool is_announced;      /* that is over: the request may go */
+    bool was_deaf;          /* the client listened to nothing when that was said */
     struct subscriber tentative; /* channels of LISTENs that are not committed */
+    struct buf own;         /* while was_deaf: its own notifications as its server connection tells them */
     struct list portals;    /* struct portal: what was bound, where it matters */
     struct buf queue;       /* whole messages that wait for the end of the transaction, or for room in the socket */
     struct client_notify *n;
@@ -113,6 +115,7 @@ static struct notify_work *new_work(struct client_notify *n)
             return NULL;
         }
         w->queue = BUF_INIT(QUEUE_MAX_BYTES);
+        w->own = BUF_INIT(QUEUE_MAX_BYTES);
         w->n = n;
         subscriber_init(&w->tentative);
         w->tentative.is_tentative = true;
@@ -173,6 +176,7 @@ static struct notify_work *free_work(struct notify_work *w)
         listen_log_done(&w->log);
         drop_portals(w);
         buf_done(&w->queue);
+        buf_done(&w->own);
         free(w);
     }
     return NULL;
@@ -379,9 +383,10 @@ static bool is_sound(const struct client *c, const char *name)
 }
 
 /* The hub listens first. So whatever is committed together with the client's LISTEN, or behind it, comes through the hub
- * in the order of the commits. What is not committed in the end is dropped with the transaction.
- * true: the request has to wait for the hub, or the client is closed. */
-static bool must_wait(struct client *c, struct notify_work *w, const char *text, size_t len)
+ * in the order of the commits; and whatever was committed before has come when the LISTEN begins. What is not committed
+ * in the end is dropped with the transaction.
+ * NOTIFY_GO_ON, NOTIFY_AFTER, NOTIFY_WAIT or NOTIFY_CLOSED. */
+static enum notify_verdict announce(struct client *c, struct notify_work *w, const char *text, size_t len)
 {
     struct client_notify *n = c->notify;
     bool wait = false;
@@ -390,27 +395,32 @@ static bool must_wait(struct client *c, struct notify_work *w, const char *text,
 
     sql_lexer_init(&lx, text, len, 0);
     while (!w->is_announced && sql_statement_next(&lx, &st)) {
-        bool is_new = false;
+        bool is_off = false;
 
-        if (st.kind != SQL_LISTEN || st.name[0] == '\0' || !is_sound(c, st.name)) {
+        if (st.kind != SQL_LISTEN || st.name[0] == '\0' || !is_sound(c, st.name) || listens_to(n, st.name)) {
             continue;
         }
+        if (c->lease.state == LEASE_HELD && inflight_count_ready(&c->lease.backend->inflight) > 0) {
+            return NOTIFY_AFTER;
+        }
         if (!find_hub(n)) {
-            return true;
+            return NOTIFY_CLOSED;
         }
-        if (!listens_to(n, st.name) && notify_hub_subscribe(n->hub, &w->tentative, st.name, 0, &is_new) != 0) {
+        if (notify_hub_subscribe(n->hub, &w->tentative, st.name, 0, &is_off) != 0) {
             out_of_memory(c);
-            return true;
+            return NOTIFY_CLOSED;
         }
-        wait = wait || !notify_hub_listens(n->hub, st.name);
+        wait = true;
     }
     w->is_announced = false;
-    if (wait) {
-        w->waiter.done = on_hub_done;
-        w->is_announcing = true;
-        notify_hub_wait(n->hub, &w->waiter);
+    if (!wait) {
+        return NOTIFY_GO_ON;
     }
-    return wait;
+    w->was_deaf = w->was_deaf || n_channels(n) == 0;
+    w->waiter.done = on_hub_done;
+    w->is_announcing = true;
+    notify_hub_wait(n->hub, &w->waiter);
+    return NOTIFY_WAIT;
 }
 
 bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f)
@@ -438,7 +448,7 @@ bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, con
     if (is_too_many(c, w, text, (size_t)(end - text))) {
         return false; /* that is said later */
     }
-    if (must_wait(c, w, text, (size_t)(end - text))) {
+    if (announce(c, w, text, (size_t)(end - text)) != NOTIFY_GO_ON) {
         return true;
     }
     w->is_announced = true; /* not again when it has its server connection */
@@ -480,8 +490,12 @@ enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size
         w->seq++;
         return NOTIFY_TOO_MANY;
     }
-    if (listens && must_wait(c, w, text, text_len)) {
-        return c->state == CLIENT_CLOSED ? NOTIFY_CLOSED : NOTIFY_WAIT;
+    if (listens) {
+        enum notify_verdict verdict = announce(c, w, text, text_len);
+
+        if (verdict != NOTIFY_GO_ON) {
+            return verdict;
+        }
     }
     forget_early(c->notify);
     w->has_notified = w->has_notified || notes;
@@ -590,8 +604,12 @@ enum notify_verdict client_notify_execute(struct client *c, const char *portal)
     }
     text = (const char *)p->stmt->body;
     len = text_length(p->stmt);
-    if (p->stmt->listens && must_wait(c, w, text, len)) {
-        return c->state == CLIENT_CLOSED ? NOTIFY_CLOSED : NOTIFY_WAIT;
+    if (p->stmt->listens) {
+        enum notify_verdict verdict = announce(c, w, text, len);
+
+        if (verdict != NOTIFY_GO_ON) {
+            return verdict;
+        }
     }
     if (!w->is_expecting) {
         w->is_expecting = true;
@@ -729,6 +747,49 @@ static bool apply(struct client_notify *n, const struct listen_change *change, b
     }
 }
 
+void client_notify_own(struct client *c, const uint8_t *m, size_t len)
+{
+    struct notify_work *w = work_of(c);
+
+    if (w != NULL && w->was_deaf && wire_load_u32(m + FRAME_HEADER_BYTES) == c->lease.backend->pid &&
+        !buf_append(&w->own, m, len)) {
+        close_later(c->notify, CLOSE_NO_MEMORY);
+    }
+}
+
+/* Is it the next one of the client's own that its server connection has told? Then it is taken off. */
+static bool take_own(struct notify_work *w, const uint8_t *msg, size_t len)
+{
+    const size_t skip = FRAME_HEADER_BYTES + 4; /* the pid is another one there */
+
+    if (message_length(&w->own, 0) != len || memcmp(w->own.data + skip, msg + skip, len - skip) != 0) {
+        return false;
+    }
+    buf_consume(&w->own, len);
+    return true;
+}
+
+/* A client that begins to listen in the midst of a request gets of its own notifications those that were committed
+ * together with its LISTEN or behind it. Its server connection knows which; the hub knows their order. */
+static void keep_own(struct client_notify *n)
+{
+    struct notify_work *w = n->work;
+    size_t len;
+    size_t to = 0;
+
+    for (size_t at = 0; (len = message_length(&w->queue, at)) > 0; at += len) {
+        const uint8_t *m = w->queue.data + at;
+
+        if (m[0] != 'A' || wire_load_u32(m + FRAME_HEADER_BYTES) != n->c->vpid || take_own(w, m, len)) {
+            memmove(w->queue.data + to, m, len);
+            to += len;
+        } else {
+            w->n_queued--;
+        }
+    }
+    w->queue.len = to;
+}
+
 /* false: the client is closed. */
 static bool apply_all(struct client_notify *n, bool *ret_wait)
 {
@@ -828,6 +889,12 @@ static bool wait_for_barrier(struct client_notify *n)
     return w->barrier != NULL;
 }
 
+static void hears_again(struct notify_work *w)
+{
+    w->was_deaf = false;
+    buf_done(&w->own);
+}
+
 static void on_hub_done(struct hub_waiter *waiter, bool ok)
 {
     struct notify_work *w = container_of(waiter, struct notify_work, waiter);
@@ -847,6 +914,7 @@ static void on_hub_done(struct hub_waiter *waiter, bool ok)
         return;
     }
     w->needs_barrier = false;
+    hears_again(w);
     client_ready_go_on(n->c);
 }
 
@@ -894,7 +962,9 @@ enum lease_ready client_notify_ready(struct client *c, uint8_t status, struct ou
     bool for_listen = false;
     bool for_barrier;
 
-    if (inflight_count_ready(&c->lease.backend->inflight) > 0) {
+    /* Only the last one counts: whoever listens or notifies has no more than one request on its way. Nor does it count
+     * when a batch behind it has begun, whose expectations are in the log already. */
+    if (inflight_count_ready(&c->lease.backend->inflight) > 0 || c->lease.backend->inflight.unsynced) {
         return LEASE_READY_FORWARD;
     }
     if (w != NULL && listen_log_ready(&w->log, w->seq, (char)status) && !apply_all(n, &for_listen)) {
@@ -904,6 +974,9 @@ enum lease_ready client_notify_ready(struct client *c, uint8_t status, struct ou
         return LEASE_READY_HOLD;
     }
     if (w != NULL && status == 'I' && w->tentative.subscriptions.n > 0) {
+        if (w->was_deaf) {
+            keep_own(n);
+        }
         filter_queue(n);
     }
     for_barrier = status == 'I' && needs_barrier(n);
@@ -911,6 +984,7 @@ enum lease_ready client_notify_ready(struct client *c, uint8_t status, struct ou
         return LEASE_READY_HOLD;
     }
     if (n->work != NULL && status == 'I') {
+        hears_again(n->work);
         if (n->work->queue.len > 0) {
             put_queue(n, out);
         }
@@ -991,6 +1065,10 @@ enum notify_fate client_notify_deliver(struct subscriber *to, const uint8_t *msg
     }
     if (to->is_tentative && (!is_early(c) || listens_to(n, channel_of(msg)))) {
         return NOTIFY_NOT_YET;
+    }
+    if (w != NULL && w->was_deaf && w->tentative.subscriptions.n == 0 &&
+        wire_load_u32(msg + FRAME_HEADER_BYTES) == c->vpid && !take_own(w, msg, len)) {
+        return NOTIFY_NOT_YET; /* before the barrier: see keep_own() */
     }
     if (is_full) {
         client_log(c, LOG_WARNING_LEVEL, "notification queue is full: %u messages wait", w->n_queued);

@@ -18,6 +18,7 @@ enum notify_verdict {
     NOTIFY_GO_ON, /* nothing stands in the way: send it */
     NOTIFY_ALONE, /* send it, and nothing of the client's behind it before its ReadyForQuery */
     NOTIFY_MORE,  /* the whole message is needed first */
+    NOTIFY_AFTER, /* hold it back until what is in flight is answered */
     NOTIFY_WAIT,  /* hold it back until client_hub_go_on() */
     NOTIFY_REFUSE, /* notify_mode = refuse: make it fail */
     NOTIFY_TOO_MANY, /* over max_listen_channels: make it fail */
@@ -40,7 +41,7 @@ enum notify_verdict client_notify_parse(const struct client *c, struct stmt *stm
 void client_notify_bind(struct client *c, const char *portal, struct stmt *stmt);
 /* Has client_notify_execute() to be called? */
 bool client_notify_minds_portals(const struct client *c);
-/* An Execute: NOTIFY_GO_ON, NOTIFY_WAIT, NOTIFY_TOO_MANY or NOTIFY_CLOSED. */
+/* An Execute: NOTIFY_GO_ON, NOTIFY_AFTER, NOTIFY_WAIT, NOTIFY_TOO_MANY or NOTIFY_CLOSED. */
 enum notify_verdict client_notify_execute(struct client *c, const char *portal);
 /* A Sync: NOTIFY_GO_ON or NOTIFY_ALONE. */
 enum notify_verdict client_notify_sync(struct client *c);
@@ -49,6 +50,9 @@ enum notify_verdict client_notify_sync(struct client *c);
 
 void client_notify_command(struct client *c, const char *tag);
 void client_notify_error(struct client *c);
+/* A NotificationResponse on the client's own server connection: never for the client, whose notifications come from the
+ * hub, but it says which of its own belong to it. */
+void client_notify_own(struct client *c, const uint8_t *m, size_t len);
 /* Before a ReadyForQuery: what goes before it is put into @out. LEASE_READY_HOLD: the client waits for the hub; the
  * ReadyForQuery is sent when that is over. */
 enum lease_ready client_notify_ready(struct client *c, uint8_t status, struct outvec *out);

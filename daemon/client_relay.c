@@ -212,6 +212,9 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
             relay_hold(r, HOLD_ORDER);
             relay_refuse_listen(r, INFLIGHT_QUERY, INFLIGHT_TOO_MANY);
             return f->total;
+        case NOTIFY_AFTER:
+            relay_hold(r, HOLD_ORDER);
+            return 0;
         case NOTIFY_WAIT:
             relay_hold(r, HOLD_HUB);
             return 0;
@@ -256,6 +259,9 @@ static size_t execute_portal(struct relay *r, const uint8_t *m, size_t len, cons
     }
     if (!inflight_is_skipping(&r->b->inflight) && memchr(portal, '\0', f->total - FRAME_HEADER_BYTES) != NULL) {
         switch (client_notify_execute(r->c, portal)) {
+        case NOTIFY_AFTER:
+            relay_hold(r, HOLD_ORDER);
+            return 0;
         case NOTIFY_WAIT:
             relay_hold(r, HOLD_HUB);
             return 0;

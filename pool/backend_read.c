@@ -277,6 +277,21 @@ static bool on_own_ready(struct reader *rd)
     return true;
 }
 
+static bool resume_owner(struct reader *rd)
+{
+    struct backend *b = rd->b;
+
+    if (b->lease != NULL && b->lease->ops->resumed != NULL) {
+        hand_over(rd);
+        b->lease->ops->resumed(b->lease);
+        if (b->state == BACKEND_CLOSED) {
+            return false;
+        }
+        reader_begin(rd);
+    }
+    return true;
+}
+
 static bool on_ready(struct reader *rd, const uint8_t *m, size_t len, enum inflight_origin origin)
 {
     struct backend *b = rd->b;
@@ -306,6 +321,9 @@ static bool on_ready(struct reader *rd, const uint8_t *m, size_t len, enum infli
         if (inflight_head(&b->inflight)->origin == INFLIGHT_OF_CLIENT) {
             b->query_start_us = clock_now_us(); /* the next one of the pipeline */
             b->xact_start_us = b->xact_start_us == 0 ? b->query_start_us : b->xact_start_us;
+        }
+        if (UNLIKELY(b->inflight.unsynced) && inflight_count_ready(&b->inflight) == 0) {
+            return resume_owner(rd); /* it may go on with its batch only now */
         }
         return true;
     }
@@ -457,21 +475,6 @@ static bool complete(struct reader *rd)
 static bool is_description(uint8_t type)
 {
     return type == 't' || type == 'T' || type == 'n';
-}
-
-static bool resume_owner(struct reader *rd)
-{
-    struct backend *b = rd->b;
-
-    if (b->lease != NULL && b->lease->ops->resumed != NULL) {
-        hand_over(rd);
-        b->lease->ops->resumed(b->lease);
-        if (b->state == BACKEND_CLOSED) {
-            return false;
-        }
-        reader_begin(rd);
-    }
-    return true;
 }
 
 static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)

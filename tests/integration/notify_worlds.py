@@ -152,9 +152,10 @@ class Worlds:
     def status(self, name):
         return self.direct.peers[name].status
 
-    def _fail(self, what, direct, pooled):
-        past = "\n  ".join(self.history[-40:])
-        raise Difference(f"{what}\n  direct: {direct}\n  pooled: {pooled}\nafter:\n  {past}")
+    def _fail(self, who, what, direct, pooled):
+        own = "\n  ".join([line for line in self.history if line.split()[0].rstrip(":") == who][-40:])
+        past = "\n  ".join(self.history[-20:])
+        raise Difference(f"{what}\n  direct: {direct}\n  pooled: {pooled}\nlast steps of {who}:\n  {own}\nafter:\n  {past}")
 
     def step(self, name, messages, settle=True):
         self.history.append(f"{name}: {b''.join(messages)!r}")
@@ -166,10 +167,10 @@ class Worlds:
         try:
             pooled_answers = pooled.answer(n_ready(messages))
         except TimeoutError as problem:
-            self._fail(f"{name}'s answer does not come through the pool", answers, problem)
+            self._fail(name, f"{name}'s answer does not come through the pool", answers, problem)
         assert early == len(pooled.unasked)
         if answers != pooled_answers:
-            self._fail(f"the answers to {name} differ", answers, pooled_answers)
+            self._fail(name, f"the answers to {name} differ", answers, pooled_answers)
         if settle:
             self.settle()
         return answers
@@ -189,7 +190,7 @@ class Worlds:
                 pass
             got = mine.take_unasked()
             if got != expected:
-                self._fail(f"what {peer.name} was told without asking differs", expected, got)
+                self._fail(peer.name, f"what {peer.name} was told without asking differs", expected, got)
 
     def finish(self):
         """Nothing more than expected came through the pool either. Clients must not be inside transactions: each is
@@ -200,4 +201,4 @@ class Worlds:
                 peer.conn.send(query("SELECT 'notify'"))
                 surplus = [m for m in peer.answer(1) if m[0] == "A"]
                 if surplus:
-                    self._fail(f"{name} was told too much", [], surplus)
+                    self._fail(name, f"{name} was told too much", [], surplus)

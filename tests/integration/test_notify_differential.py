@@ -117,6 +117,10 @@ SCRIPTS = {
     "own notify in one query": ["LISTEN a; NOTIFY a, 'mine'"],
     "own notify then unlisten": ["LISTEN a", "NOTIFY a, 'mine'; UNLISTEN a"],
     "own notify in own commits": ["BEGIN; LISTEN a; COMMIT; NOTIFY a, 'x'; NOTIFY a, 'y'"],
+    "own notify before the listen": ["NOTIFY a, 'x'; COMMIT; LISTEN a"],
+    "own notify before and with the listen": ["NOTIFY a, 'x'; COMMIT; LISTEN a; NOTIFY a, 'y'; COMMIT; NOTIFY a, 'x'"],
+    "own notify before another listen": ["LISTEN b", "NOTIFY a, 'x'; COMMIT; LISTEN a"],
+    "own notifies in order": ["LISTEN b", "BEGIN; NOTIFY b, '1'; LISTEN a; NOTIFY a, '2'; NOTIFY b, '3'; COMMIT"],
     "own notify twice": ["LISTEN a", "NOTIFY a, 'mine'; NOTIFY a, 'mine'; NOTIFY a, 'other'"],
     "own notify rolled back": ["LISTEN a", "BEGIN", "NOTIFY a, 'mine'", "ROLLBACK"],
     "own notify half rolled back": ["LISTEN a", "BEGIN", "NOTIFY a, '1'", "SAVEPOINT s", "NOTIFY a, '2'",
@@ -389,6 +393,7 @@ class Random:
         self.listened = {name: set() for name in names}  # in the open transaction
         self.notified = {name: set() for name in names}  # by others since it was opened
         self.open = []  # clients in a transaction
+        self.inserted = set()  # clients with triggers in the transaction
         self.statements = {name: {} for name in names}
 
     def may_listen(self, name, channel):
@@ -494,12 +499,16 @@ class Random:
         elif name not in self.open:
             self.open.append(name)
             self.notified[name].clear()
-        self.flush(messages)
+        self.flush(name, messages)
 
-    def flush(self, messages):
+    def flush(self, name, messages):
         """A transaction without "notify" in its text is not waited for by the pool when its client does not listen:
         what its triggers send comes a little later. Wait until it is there."""
-        if any(b"INSERT" in m for m in messages) and len(self.open) < 2:
+        if any(b"INSERT" in m for m in messages):
+            self.inserted.add(name)
+        if name in self.inserted and len(self.open) < 2:
+            if self.w.status(name) == "I":
+                self.inserted.discard(name)
             self.w.pooled.peers["flush"].conn.run("SELECT 'notify'")
             self.w.settle()
 
