@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
-/* Logins whose password is checked outside: auth_type pam and ldap. The client sends its password in
- * clear text, auth_worker finds out about it, and the client is not read meanwhile. A right password
- * becomes what the server is logged in to with. */
+/* Logins whose password is checked outside: auth_type pam and ldap. The client sends its password
+ * in clear text, auth_worker finds out about it, and the client is not read meanwhile. A right
+ * password becomes what the server is logged in to with. */
 #include "daemon/auth_worker.h"
 #include "daemon/client_auth_internal.h"
 
