@@ -26,8 +26,7 @@ void auth_job_ask_pam(struct auth_job *job);
 void auth_job_ask_ldap(struct auth_job *job);
 
 /* The socket that the thread is about to wait for: it is shut down when the time is over or nobody
- * waits for the verdict any more, whatever the library does about its timeouts. Stays the caller's.
- * */
+ * waits for the verdict any more, whatever the library does about its timeouts. Not closed here. */
 void auth_job_watch(struct auth_job *job, int fd);
 void auth_job_say(struct auth_job *job, enum auth_verdict verdict, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
