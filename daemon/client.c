@@ -371,6 +371,10 @@ void client_on_io(struct loop_io *io, unsigned events)
 
     if ((events & LOOP_WRITE) != 0) {
         conn_on_writable(&c->conn, c->server->loop);
+        if (UNLIKELY(c->conn.broken)) { /* while it is on hold nobody would read that it has left */
+            client_close_quiet(c, "client unexpected eof");
+            return;
+        }
         if (c->state == CLIENT_STARTUP) {
             client_startup_readable(c); /* a TLS handshake that waited for room */
         }

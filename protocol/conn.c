@@ -245,8 +245,11 @@ static void flush(struct conn *c)
         if (c->out_sent == c->out->len) {
             drop_queue(c);
         } else if (n == 0 || c->tls == NULL) {
-            return;
+            break;
         }
+    }
+    if (c->broken) {
+        drop_queue(c); /* or its source would wait for room for ever */
     }
 }
 

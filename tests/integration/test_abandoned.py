@@ -43,6 +43,23 @@ def test_an_abandoned_query_is_cancelled_and_its_server_used_again(one_server, p
     assert pg.n_connections("test") == 1
 
 
+def stuff(client, sql):
+    """Sends query after query and reads no answer, until everything on the way is full."""
+    client.sock.settimeout(1)
+    with pytest.raises(TimeoutError):
+        while True:
+            client.sock.sendall(query(sql) * 100)
+
+
+@pytest.mark.parametrize("leave", [lambda c: c.close(), reset], ids=["closed", "reset"])
+def test_a_client_that_leaves_behind_a_full_pipeline_gives_its_server_back(one_server, wire, eventually, leave):
+    client = wire(one_server)
+    stuff(client, "SELECT repeat('z', 1000)")
+    leave(client)
+    assert wire(one_server).run("SELECT 1") == [("1",)]
+    eventually(lambda: clients(one_server) <= 1)
+
+
 def test_an_abandoned_query_holds_its_place_until_it_has_ended(pgpoold, pg, wire):
     daemon = pgpoold(pool_mode="transaction", default_pool_size=2, databases=one_database(pg))
     with watching(pg) as most:
