@@ -21,6 +21,7 @@ static const struct admin_show_kind *const kinds[] = {
     &admin_show_stats,          &admin_show_stats_totals,
     &admin_show_stats_averages, &admin_show_totals,
     &admin_show_dns_hosts,      &admin_show_dns_zones,
+    &admin_show_listeners,
 };
 
 /* PG15 pg_type: the type's number and length. */

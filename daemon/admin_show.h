@@ -3,7 +3,8 @@
  * slices, one a turn of the loop, and holds nothing between them but the key of the last object that was shown: objects
  * may come and go meanwhile; one that is there all the time is shown exactly once.
  *
- * The records of each theme are in admin_show_connections.c, admin_show_pools.c, admin_show_stats.c, admin_show_config.c. */
+ * The records of each theme are in admin_show_connections.c, admin_show_pools.c, admin_show_stats.c, admin_show_config.c
+ * and admin_show_listeners.c. */
 #ifndef PGPOOLD_DAEMON_ADMIN_SHOW_H
 #define PGPOOLD_DAEMON_ADMIN_SHOW_H
 
@@ -172,6 +173,7 @@ extern const struct admin_show_kind admin_show_version;
 extern const struct admin_show_kind admin_show_mem;
 extern const struct admin_show_kind admin_show_dns_hosts;
 extern const struct admin_show_kind admin_show_dns_zones;
+extern const struct admin_show_kind admin_show_listeners;
 extern const struct admin_show_kind admin_show_help;
 
 /* Parameters of the session that drivers ask for; also what the console reports at its login. */

@@ -3,6 +3,7 @@
 #include "daemon/admin_count.h"
 #include "daemon/admin_show.h"
 #include "daemon/client.h"
+#include "daemon/client_notify.h"
 #include "daemon/listener.h"
 
 #include "daemon/util/fatal.h"
@@ -33,6 +34,11 @@ enum connection {
     }
 
 static const struct admin_column connection_columns[] = {CONNECTION_COLUMNS};
+
+static const struct admin_column client_columns[] = {
+    CONNECTION_COLUMNS,
+    {"subscriptions", ADMIN_INT4}, /* ours: channels that it listens to through the pool's hub */
+};
 
 static const struct admin_column socket_columns[] = {
     CONNECTION_COLUMNS,         {"recv_pos", ADMIN_INT4},   {"pkt_pos", ADMIN_INT4},
@@ -293,6 +299,12 @@ static void fill_connection(struct server *s, const struct admin_found *f, struc
     }
 }
 
+static void fill_client_row(struct server *s, const struct admin_found *f, struct admin_row *row)
+{
+    fill_connection(s, f, row);
+    admin_put_uint(row, client_notify_channels(f->item));
+}
+
 /* --- sockets: what waits in the buffers --- */
 
 /* @gathered: bytes that wait to be looked at. */
@@ -418,9 +430,9 @@ static void fill_fd(struct server *s, const struct admin_found *f, struct admin_
 /* --- the rows of the table --- */
 
 const struct admin_show_kind admin_show_clients = {.name = "CLIENTS",
-                                                   ADMIN_COLUMNS(connection_columns),
+                                                   ADMIN_COLUMNS(client_columns),
                                                    .each = each_client,
-                                                   .fill = fill_connection};
+                                                   .fill = fill_client_row};
 const struct admin_show_kind admin_show_servers = {.name = "SERVERS",
                                                    ADMIN_COLUMNS(connection_columns),
                                                    .each = each_server,

@@ -39,6 +39,7 @@ enum hub_state {
 
 struct notify_hub {
     struct pool *pool;
+    uint64_t id;
     struct notify_hub *next; /* of the pool, with another encoding */
     char encoding[ENCODING_BYTES];
     struct backend *b;
@@ -106,6 +107,7 @@ struct notify_hub *notify_hub_of(struct pool *pool, const char *encoding)
         return NULL;
     }
     put_encoding(hub->encoding, encoding);
+    hub->id = ++pool->env->next_id;
     hub->next = pool->hub;
     hub->pool = pool;
     hub->retry_us = RETRY_FIRST_US;
@@ -685,6 +687,16 @@ unsigned notify_hub_count_opening(const struct notify_hub *hub)
         n += hub->state == HUB_OPENING;
     }
     return n;
+}
+
+uint64_t notify_hub_id(const struct notify_hub *hub)
+{
+    return hub->id;
+}
+
+const char *notify_hub_encoding(const struct notify_hub *hub)
+{
+    return hub->encoding;
 }
 
 struct notify_hub *notify_hub_next(const struct notify_hub *hub)

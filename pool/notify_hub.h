@@ -83,6 +83,8 @@ unsigned notify_hub_count_opening(const struct notify_hub *hub);
 struct notify_hub *notify_hub_next(const struct notify_hub *hub);
 
 /* For SHOW LISTENERS and the metrics. */
+uint64_t notify_hub_id(const struct notify_hub *hub); /* never the same for two */
+const char *notify_hub_encoding(const struct notify_hub *hub);
 const struct channel_set *notify_hub_channels(const struct notify_hub *hub);
 uint32_t notify_hub_pid(const struct notify_hub *hub);   /* 0: not connected */
 usec_t notify_hub_age_us(const struct notify_hub *hub);  /* since its connection is ready; 0: it is not */

@@ -28,7 +28,7 @@ HALF = ("database server_assignment_count xact_count query_count bytes_received 
         "wait_time")
 LAST_FOUR = "client_parse_count server_parse_count bind_count client_login_count"
 COLUMNS = {
-    "CLIENTS": CONNECTION,
+    "CLIENTS": CONNECTION + " subscriptions:i",
     "SERVERS": CONNECTION,
     "SOCKETS": SOCKET,
     "ACTIVE_SOCKETS": SOCKET,

@@ -391,7 +391,8 @@ class Random:
         self.seed = seed
         self.n = 0
         self.listened = {name: set() for name in names}  # in the open transaction
-        self.notified = {name: set() for name in names}  # by others since it was opened
+        self.notified = {name: set() for name in names}  # by others, perhaps committed since it was opened
+        self.pending = {name: set() for name in names}  # by itself, in the open transaction
         self.open = []  # clients in a transaction
         self.inserted = set()  # clients with triggers in the transaction
         self.statements = {name: {} for name in names}
@@ -424,6 +425,7 @@ class Random:
             for other in self.names:
                 if other != name:
                     self.notified[other].add(channel)
+            self.pending[name].add(channel)
             plain = channel.strip('"')[:63]
             return {"notify": f"NOTIFY {channel}, '{payload}'",
                     "pg_notify": f"SELECT pg_notify('{plain}', '{payload}')",
@@ -480,6 +482,7 @@ class Random:
     def forget(self, name):
         self.listened[name].clear()
         self.notified[name].clear()
+        self.pending[name].clear()
         if name in self.open:
             self.open.remove(name)
 
@@ -497,8 +500,8 @@ class Random:
         elif self.w.status(name) == "I":
             self.forget(name)
         elif name not in self.open:
+            self.notified[name] = set().union(*(self.pending[other] for other in self.open))
             self.open.append(name)
-            self.notified[name].clear()
         self.flush(name, messages)
 
     def flush(self, name, messages):
