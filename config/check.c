@@ -252,15 +252,13 @@ static void check_database(const struct config *c, const struct database_config 
 {
     const struct settings *s = &c->settings;
     int pool_size = d->pool_size == OPTION_UNSET ? s->default_pool_size : d->pool_size;
-    int min_pool_size = d->min_pool_size == OPTION_UNSET ? s->min_pool_size : d->min_pool_size;
     const char *auth_user = *d->auth_user == '\0' ? s->auth_user : d->auth_user;
 
-    if (min_pool_size > pool_size &&
-        (d->pool_size != OPTION_UNSET || d->min_pool_size != OPTION_UNSET)) {
+    /* That of all databases may be more: a smaller pool keeps what it can. Unset: less than any. */
+    if (d->min_pool_size > pool_size) {
         config_errors_add(errors, d->file, d->line,
-                          "database %s: min_pool_size: %d%s is more than pool_size%s: at most %d",
-                          d->name, min_pool_size,
-                          d->min_pool_size == OPTION_UNSET ? " (of all databases)" : "",
+                          "database %s: min_pool_size: %d is more than pool_size%s: at most %d",
+                          d->name, d->min_pool_size,
                           d->pool_size == OPTION_UNSET ? " (default_pool_size)" : "", pool_size);
     }
     if (s->auth_type == AUTH_TYPE_ANY && *d->user == '\0') {
