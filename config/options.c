@@ -97,7 +97,8 @@ static const struct option options[] = {
     {BOOLEAN(so_reuseport, "0"), GROUP,
      .help =
          "Lets several processes listen on the same port; the kernel spreads new connections over "
-         "them. Give each its own peer_id, so that cancel requests find their way."},
+         "them. A cancel request finds only the process that it "
+         "happens to reach."},
     {INTEGER(peer_id, "0", 0, PEER_ID_MAX, G_INT(peer_id)), RELOAD, GROUP,
      .help = "Number of this process among the entries of [peers]. 0: there are no peers."},
     {STRING(user, "", G_STR(user)), GROUP, .help = "System user to become when started as root."},
@@ -106,7 +107,7 @@ static const struct option options[] = {
     {STRING(conffile, "", G_STR(conffile)), RELOAD, GROUP,
      .help = "Path of the configuration file. Setting it makes the next RELOAD read another file."},
     {STRING(job_name, "pgpoold", G_STR(job_name)), GROUP,
-     .help = "Name of this service, for people who run several."},
+     .help = "Accepted for the sake of existing files; nothing depends on it."},
     {STRING(resolv_conf, "", G_STR(resolv_conf)), GROUP,
      .help = "A resolv.conf of its own for looking up host names. Empty: the system's."},
 #undef GROUP
@@ -427,7 +428,8 @@ static const struct option options[] = {
     {BYTES(tcp_socket_buffer, "0", 0, INT32_MAX), RELOAD, GROUP,
      .help = "Size of the kernel's buffers of a connection. 0: the system's default."},
     {BYTES(pkt_buf, "4096", 256, 1048576), GROUP,
-     .help = "Size of the buffer that a connection gets while bytes wait in it."},
+     .help = "Accepted for the sake of existing files; buffers here grow with what waits, up to fixed "
+             "bounds."},
     {BYTES(max_packet_size, "2147483647", 1024, INT32_MAX), RELOAD, GROUP,
      .help = "Largest message that is let through."},
     {INTEGER(sbuf_loopcnt, "5", 0, COUNT_MOST, G_INT(sbuf_loopcnt)), RELOAD, GROUP,

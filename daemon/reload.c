@@ -347,8 +347,6 @@ static void commit_env(struct pool_env *env, const struct settings *set)
     env->settings.log_connections = set->log_connections;
     env->settings.log_disconnections = set->log_disconnections;
     env->settings.stats_period_us = set->stats_period_us;
-    env->settings.rollback_timeout_ms =
-        (unsigned)MIN(set->rollback_timeout_us / USEC_PER_MSEC, (usec_t)INT32_MAX);
 }
 
 /* The minimum of a pool with a forced user is there before its first client. */

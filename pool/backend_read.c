@@ -590,8 +590,8 @@ static bool begin_stream(struct reader *rd, const struct frame *f)
     if (step == INFLIGHT_COMPLETES) { /* what follows in the stream follows in the order of answers too */
         return complete(rd);
     }
-    if (step == INFLIGHT_FAILS) {
-        inflight_fail(&b->inflight, on_void, b);
+    if (step == INFLIGHT_FAILS) { /* longer than anything that is gathered: nothing could be made of it in order */
+        return absurd(b, "ErrorResponse that is too long");
     }
     return true;
 }

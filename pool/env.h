@@ -50,7 +50,6 @@ struct pool_env_settings {
     bool log_connections;
     bool log_disconnections;
     usec_t stats_period_us;
-    unsigned rollback_timeout_ms;
 };
 
 struct pool_env {

@@ -99,9 +99,19 @@ struct pool *pool_find(const struct database *db, const struct pool_user *user)
     return NULL;
 }
 
+static bool is_too_large(const struct pool *pool)
+{
+    return pool->n_backends > pool->limits.size && pool->n_backends - pool->limits.size > pool->limits.reserve_size;
+}
+
 void pool_set_limits(struct pool *pool, const struct pool_limits *limits)
 {
+    struct list *idle = &pool->backends[BACKEND_IDLE];
+
     pool->limits = *limits;
+    while (is_too_large(pool) && !list_is_empty(idle)) { /* the others go when they come back */
+        backend_close(list_entry(list_last(idle), struct backend, link), "pool_size was lowered", NULL);
+    }
     pool_wake_at(pool, clock_now_us());
     pool_dispatch_later(pool);
 }
@@ -520,6 +530,10 @@ void pool_backend_is_free(struct pool *pool, struct backend *b)
     }
     if (pool->db->pause == DATABASE_PAUSED || (pool->db->wait_close && pool->limits.mode != POOL_SESSION)) {
         backend_close(b, "obsolete connection", NULL);
+        return;
+    }
+    if (is_too_large(pool)) {
+        backend_close(b, "pool_size was lowered", NULL);
         return;
     }
     if (backend_is_expired(b) || (b->was_used && pool->limits.server_lifetime_us == 0)) {

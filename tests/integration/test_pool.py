@@ -183,6 +183,20 @@ def test_round_robin_uses_all_connections_in_turn(pgpoold, pg, wire):
 
 # Age
 
+def test_a_pool_that_got_smaller_closes_what_is_too_much(pgpoold, pg, wire, eventually):
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=6, databases=one_database(pg))
+    clients = hold(wire, daemon, 6)
+    for client in clients[:4]:
+        client.run("COMMIT")
+    daemon.admin("SET default_pool_size = 3")
+    assert len(daemon.admin("SHOW SERVERS")) == 3
+    daemon.admin("SET default_pool_size = 1")
+    assert len(daemon.admin("SHOW SERVERS")) == 2
+    for client in clients[4:]:
+        client.run("COMMIT")
+    eventually(lambda: len(daemon.admin("SHOW SERVERS")) == 1)
+
+
 def test_an_idle_connection_is_closed_after_server_idle_timeout(pgpoold, pg, wire, eventually):
     daemon = pgpoold(pool_mode="transaction", server_idle_timeout=0.3, databases=one_database(pg))
     wire(daemon).run("SELECT 1")
