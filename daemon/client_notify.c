@@ -1,79 +1,28 @@
 /* SPDX-License-Identifier: ISC */
-#include "daemon/client_notify.h"
+#include "daemon/client_notify_internal.h"
 
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
-#include "pool/listen_log.h"
-#include "pool/notify_hub.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A longer text is not scanned: a LISTEN in a megabyte of SQL is not seen, and so not relayed. */
-#define SCAN_MAX_BYTES ((uint32_t)1 << 20)
-/* Bytes of notifications that wait for one client, whatever their number. */
-#define QUEUE_MAX_BYTES ((size_t)16 << 20)
-
-/* Portals of one client that are kept in mind; with more of them at once a LISTEN may not be noticed. */
-#define PORTALS_MAX 64U
-
-struct portal {
-    struct list_node link;
-    struct stmt *stmt; /* owned reference */
-    char name[];
-};
-
-/* What is under way: of a transaction with something in it that matters, or of a queue. Most listeners have none. */
-struct notify_work {
-    struct listen_log log;
-    uint32_t seq;           /* of the last request that the log was told of */
-    unsigned n_queued;
-    bool has_notified;      /* the open transaction has a text with "notify" in it */
-    bool is_expecting;      /* statements since the last Sync are in the log, or notify */
-    bool is_announcing;     /* a request waits here until the hub listens to what it names */
-    bool is_announced;      /* that is over: the request may go */
-    bool was_deaf;          /* the client listened to nothing when that was said */
-    struct subscriber tentative; /* channels of LISTENs that are not committed */
-    struct buf own;         /* while was_deaf: its own notifications as its server connection tells them */
-    struct list portals;    /* struct portal: what was bound, where it matters */
-    struct buf queue;       /* whole messages that wait for the end of the transaction, or for room in the socket */
-    struct client_notify *n;
-    struct hub_waiter waiter;
-    struct notify_hub *barrier; /* the hub whose barrier the waiter is at; NULL: it waits for a LISTEN */
-    bool needs_barrier;         /* after that */
-};
-
-enum close_why {
-    CLOSE_HUB_LOST,
-    CLOSE_QUEUE_FULL,
-    CLOSE_NO_MEMORY,
-};
-
-/* One for each client that listens: kept small. */
-struct client_notify {
-    struct client *c;
-    struct notify_hub *hub;       /* where its subscriptions are; NULL: never had any */
-    struct notify_work *work;     /* NULL: nothing is under way */
-    struct subscriber subscriber;
-    uint8_t why;                  /* enum close_why */
-    bool may_have_notified;       /* a statement of the open transaction may have: a function, a trigger */
-    struct loop_deferred close;   /* a client is never closed while the hub walks its subscribers */
-};
-
-static const struct settings *settings_of(const struct client *c)
+const struct settings *notify_settings_of(const struct client *c)
 {
     return &c->server->config->settings;
 }
 
-static bool relays(const struct client *c)
+bool notify_relays(const struct client *c)
 {
-    return c->pool->limits.mode != POOL_SESSION && settings_of(c)->notify_mode == NOTIFY_MODE_RELAY;
+    return c->pool->limits.mode != POOL_SESSION &&
+           notify_settings_of(c)->notify_mode == NOTIFY_MODE_RELAY;
 }
 
-static bool refuses(const struct client *c)
+bool notify_refuses(const struct client *c)
 {
-    return c->pool->limits.mode != POOL_SESSION && settings_of(c)->notify_mode == NOTIFY_MODE_REFUSE;
+    return c->pool->limits.mode != POOL_SESSION &&
+           notify_settings_of(c)->notify_mode == NOTIFY_MODE_REFUSE;
 }
 
 static void on_close(struct loop_deferred *deferred)
@@ -82,9 +31,11 @@ static void on_close(struct loop_deferred *deferred)
         const char *sqlstate;
         const char *text;
     } whys[] = {
-        [CLOSE_HUB_LOST] = {SQLSTATE_ADMIN_SHUTDOWN, "terminating connection: the server connection that listens was "
-                                                     "lost, notifications may be missing"},
-        [CLOSE_QUEUE_FULL] = {"53400", "too many notifications are waiting for this client (notify_queue_size)"},
+        [CLOSE_HUB_LOST] = {SQLSTATE_ADMIN_SHUTDOWN,
+                            "terminating connection: the server connection that listens was "
+                            "lost, notifications may be missing"},
+        [CLOSE_QUEUE_FULL] =
+            {"53400", "too many notifications are waiting for this client (notify_queue_size)"},
         [CLOSE_NO_MEMORY] = {SQLSTATE_OUT_OF_MEMORY, "out of memory"},
     };
     struct client_notify *n = container_of(deferred, struct client_notify, close);
@@ -100,7 +51,7 @@ static void close_later(struct client_notify *n, enum close_why why)
     }
 }
 
-static void out_of_memory(struct client *c)
+void notify_out_of_memory(struct client *c)
 {
     client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
 }
@@ -128,7 +79,7 @@ static struct notify_work *new_work(struct client_notify *n)
 
 /* The client's record with room for what is under way; made with the first statement that needs one. NULL: the client is
  * closed. */
-static struct notify_work *record(struct client *c)
+struct notify_work *notify_record(struct client *c)
 {
     struct client_notify *n = c->notify;
     struct notify_work *w;
@@ -136,7 +87,7 @@ static struct notify_work *record(struct client *c)
     if (n == NULL) {
         n = calloc(1, sizeof(*n));
         if (n == NULL) {
-            out_of_memory(c);
+            notify_out_of_memory(c);
             return NULL;
         }
         n->c = c;
@@ -145,12 +96,12 @@ static struct notify_work *record(struct client *c)
     }
     w = new_work(n);
     if (w == NULL) {
-        out_of_memory(c);
+        notify_out_of_memory(c);
     }
     return w;
 }
 
-static void drop_portal(struct notify_work *w, struct portal *p)
+void notify_drop_portal(struct notify_work *w, struct portal *p)
 {
     list_remove(&w->portals, &p->link);
     (void)stmt_unref(p->stmt);
@@ -162,7 +113,7 @@ static void drop_portals(struct notify_work *w)
     struct portal *p;
 
     list_for_each(&w->portals, p, link) {
-        drop_portal(w, p);
+        notify_drop_portal(w, p);
     }
 }
 
@@ -187,8 +138,9 @@ static void tidy(struct client_notify *n)
 {
     struct notify_work *w = n->work;
 
-    if (w != NULL && w->queue.len == 0 && w->waiter.in == NULL && !w->has_notified && !w->is_expecting &&
-        !listen_log_is_active(&w->log) && list_is_empty(&w->portals) && w->tentative.subscriptions.n == 0) {
+    if (w != NULL && w->queue.len == 0 && w->waiter.in == NULL && !w->has_notified &&
+        !w->is_expecting && !listen_log_is_active(&w->log) && list_is_empty(&w->portals) &&
+        w->tentative.subscriptions.n == 0) {
         n->work = free_work(w);
     }
 }
@@ -207,438 +159,24 @@ struct client_notify *client_notify_free(struct client_notify *n)
     return NULL;
 }
 
-static struct notify_work *work_of(const struct client *c)
+struct notify_work *notify_work_of(const struct client *c)
 {
     return c->notify != NULL ? c->notify->work : NULL;
 }
 
-static bool is_active(const struct client *c)
+bool notify_is_active(const struct client *c)
 {
-    const struct notify_work *w = work_of(c);
+    const struct notify_work *w = notify_work_of(c);
 
     return w != NULL && (listen_log_is_active(&w->log) || w->has_notified);
 }
 
-static unsigned n_channels(const struct client_notify *n)
+unsigned notify_n_channels(const struct client_notify *n)
 {
     return n != NULL ? n->subscriber.subscriptions.n : 0;
 }
 
-static void on_hub_done(struct hub_waiter *waiter, bool ok);
-
-/* --- what the client sends --- */
-
-/* true: noted. false: the client is closed. */
-static bool expect(struct client *c, struct notify_work *w, const struct sql_statement *st)
-{
-    switch (listen_log_expect(&w->log, w->seq, st)) {
-    case 0:
-        return true;
-    case LISTEN_LOG_E_FULL:
-        client_close_text(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED, "more than %u LISTEN and SAVEPOINT statements in one transaction",
-                          LISTEN_LOG_MAX);
-        return false;
-    default:
-        out_of_memory(c);
-        return false;
-    }
-}
-
-static bool expect_all(struct client *c, struct notify_work *w, const char *text, size_t len)
-{
-    struct sql_lexer lx;
-    struct sql_statement st;
-
-    sql_lexer_init(&lx, text, len, 0);
-    while (sql_statement_next(&lx, &st)) {
-        if (!expect(c, w, &st)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool listens_to(const struct client_notify *n, const char *channel)
-{
-    const struct channel_set *set = n->hub != NULL ? notify_hub_channels(n->hub) : NULL;
-    const struct channel *ch = set != NULL ? channel_find(set, channel) : NULL;
-
-    return ch != NULL && channel_has_subscriber(set, ch, &n->subscriber);
-}
-
-/* Would this text bring the client over max_listen_channels? One that UNLISTENs as well is given the benefit of the
- * doubt; apply() has the last word. */
-static bool is_too_many(const struct client *c, const struct notify_work *w, const char *text, size_t len)
-{
-    unsigned max = (unsigned)settings_of(c)->max_listen_channels;
-    unsigned n = n_channels(c->notify) + listen_log_count(&w->log);
-    struct sql_lexer lx;
-    struct sql_statement st;
-
-    sql_lexer_init(&lx, text, len, 0);
-    while (sql_statement_next(&lx, &st)) {
-        if (st.kind == SQL_UNLISTEN || st.kind == SQL_UNLISTEN_ALL) {
-            return false;
-        }
-        if (st.kind == SQL_LISTEN && !listens_to(c->notify, st.name) && ++n > max) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool has_listen(const char *text, size_t len)
-{
-    struct sql_lexer lx;
-    struct sql_statement st;
-
-    sql_lexer_init(&lx, text, len, 0);
-    while (sql_statement_next(&lx, &st)) {
-        if (st.kind == SQL_LISTEN) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static const char *encoding_of(const struct client *c)
-{
-    const char *name = params_get(c->params, "client_encoding");
-
-    return name != NULL ? name : "";
-}
-
-static bool find_hub(struct client_notify *n)
-{
-    if (n->hub == NULL) {
-        n->hub = notify_hub_of(n->c->pool, encoding_of(n->c));
-    }
-    if (n->hub == NULL) {
-        out_of_memory(n->c);
-    }
-    return n->hub != NULL;
-}
-
-/* The next message in a row of whole ones; 0: no more. */
-static size_t message_length(const struct buf *b, size_t at)
-{
-    return at + FRAME_HEADER_BYTES <= b->len ? wire_load_u32(b->data + at + 1) + 1 : 0;
-}
-
-static const char *channel_of(const uint8_t *m)
-{
-    return (const char *)m + FRAME_HEADER_BYTES + 4;
-}
-
-/* What was queued for a channel that is no longer listened to is not told: PostgreSQL looks when it tells. */
-static void filter_queue(struct client_notify *n)
-{
-    struct notify_work *w = n->work;
-    size_t len;
-    size_t to = 0;
-    unsigned n_kept = 0;
-
-    for (size_t at = 0; (len = message_length(&w->queue, at)) > 0; at += len) {
-        const uint8_t *m = w->queue.data + at;
-
-        if (m[0] != 'A' || listens_to(n, channel_of(m))) {
-            memmove(w->queue.data + to, m, len);
-            to += len;
-            n_kept++;
-        }
-    }
-    w->queue.len = to;
-    w->n_queued = n_kept;
-}
-
-/* Drops what came for a LISTEN that was not committed then. */
-static void forget_early(struct client_notify *n)
-{
-    if (n->work->tentative.subscriptions.n > 0) {
-        filter_queue(n);
-    }
-}
-
-/* What is no text of the encoding is for the server to refuse, and not to be tried by the hub. */
-static bool is_sound(const struct client *c, const char *name)
-{
-    const uint8_t *p = (const uint8_t *)name;
-
-    if (strcasecmp(encoding_of(c), "UTF8") != 0) {
-        return true;
-    }
-    while (*p != 0) {
-        unsigned more = *p < 0x80 ? 0 : *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : *p >= 0xc2 ? 1 : 4;
-
-        if (more == 4) {
-            return false;
-        }
-        for (p++; more > 0; more--, p++) {
-            if ((*p & 0xc0) != 0x80) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
-/* The hub listens first. So whatever is committed together with the client's LISTEN, or behind it, comes through the hub
- * in the order of the commits; and whatever was committed before has come when the LISTEN begins. What is not committed
- * in the end is dropped with the transaction.
- * NOTIFY_GO_ON, NOTIFY_AFTER, NOTIFY_WAIT or NOTIFY_CLOSED. */
-static enum notify_verdict announce(struct client *c, struct notify_work *w, const char *text, size_t len)
-{
-    struct client_notify *n = c->notify;
-    bool wait = false;
-    struct sql_lexer lx;
-    struct sql_statement st;
-
-    sql_lexer_init(&lx, text, len, 0);
-    while (!w->is_announced && sql_statement_next(&lx, &st)) {
-        bool is_off = false;
-
-        if (st.kind != SQL_LISTEN || st.name[0] == '\0' || !is_sound(c, st.name) || listens_to(n, st.name)) {
-            continue;
-        }
-        if (c->lease.state == LEASE_HELD && inflight_count_ready(&c->lease.backend->inflight) > 0) {
-            return NOTIFY_AFTER;
-        }
-        if (!find_hub(n)) {
-            return NOTIFY_CLOSED;
-        }
-        if (notify_hub_subscribe(n->hub, &w->tentative, st.name, 0, &is_off) != 0) {
-            out_of_memory(c);
-            return NOTIFY_CLOSED;
-        }
-        wait = true;
-    }
-    w->is_announced = false;
-    if (!wait) {
-        return NOTIFY_GO_ON;
-    }
-    w->was_deaf = w->was_deaf || n_channels(n) == 0;
-    w->waiter.done = on_hub_done;
-    w->is_announcing = true;
-    notify_hub_wait(n->hub, &w->waiter);
-    return NOTIFY_WAIT;
-}
-
-bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f)
-{
-    const char *text = (const char *)m + FRAME_HEADER_BYTES;
-    const char *end = (const char *)m + f->total;
-    struct notify_work *w;
-
-    if ((f->type != 'Q' && f->type != 'P') || len < f->total || !relays(c) || pool_is_stopped(c->pool)) {
-        return false;
-    }
-    if (f->type == 'P') {
-        const char *nul = memchr(text, '\0', (size_t)(end - text));
-
-        text = nul != NULL ? nul + 1 : end;
-        end = nul != NULL && memchr(text, '\0', (size_t)(end - text)) != NULL ? memchr(text, '\0', (size_t)(end - text)) : end;
-    }
-    if (LIKELY(!sql_might_contain(text, (size_t)(end - text), "listen")) || !has_listen(text, (size_t)(end - text))) {
-        return false;
-    }
-    w = record(c);
-    if (w == NULL) {
-        return true;
-    }
-    if (is_too_many(c, w, text, (size_t)(end - text))) {
-        return false; /* that is said later */
-    }
-    if (announce(c, w, text, (size_t)(end - text)) != NOTIFY_GO_ON) {
-        return true;
-    }
-    w->is_announced = true; /* not again when it has its server connection */
-    return false;
-}
-
-static bool notifies(const struct client *c, const char *text, size_t len, bool listens)
-{
-    return (listens || notify_hub_is_used(c->pool)) && sql_might_contain(text, len, "notify");
-}
-
-enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size_t len, const struct frame *f)
-{
-    const char *text = (const char *)m + FRAME_HEADER_BYTES;
-    size_t text_len = f->total - FRAME_HEADER_BYTES - 1;
-    struct notify_work *w;
-    bool listens;
-    bool notes;
-
-    if ((!relays(c) && !refuses(c)) || f->total > SCAN_MAX_BYTES) {
-        return NOTIFY_GO_ON;
-    }
-    if (len < f->total) {
-        return NOTIFY_MORE;
-    }
-    listens = sql_might_contain(text, text_len, "listen");
-    if (refuses(c)) {
-        return listens && has_listen(text, text_len) ? NOTIFY_REFUSE : NOTIFY_GO_ON;
-    }
-    notes = notifies(c, text, text_len, listens || is_active(c));
-    if (LIKELY(!listens && !notes && !is_active(c))) {
-        return n_channels(c->notify) > 0 ? NOTIFY_ALONE : NOTIFY_GO_ON; /* it may notify, by a function or a trigger */
-    }
-    w = record(c);
-    if (w == NULL) {
-        return NOTIFY_CLOSED;
-    }
-    if (listens && is_too_many(c, w, text, text_len)) {
-        w->seq++;
-        return NOTIFY_TOO_MANY;
-    }
-    if (listens) {
-        enum notify_verdict verdict = announce(c, w, text, text_len);
-
-        if (verdict != NOTIFY_GO_ON) {
-            return verdict;
-        }
-    }
-    forget_early(c->notify);
-    w->has_notified = w->has_notified || notes;
-    w->seq++;
-    if ((listens || listen_log_is_active(&w->log)) && !expect_all(c, w, text, text_len)) {
-        return NOTIFY_CLOSED;
-    }
-    return NOTIFY_ALONE;
-}
-
-static size_t text_length(const struct stmt *stmt)
-{
-    return strnlen((const char *)stmt->body, stmt->body_len);
-}
-
-/* What the text has in it is found out once. */
-static void scan(struct stmt *stmt)
-{
-    size_t len = text_length(stmt);
-
-    if (stmt->is_scanned) {
-        return;
-    }
-    stmt->is_scanned = true;
-    stmt->listens = sql_might_contain((const char *)stmt->body, len, "listen");
-    stmt->notifies = sql_might_contain((const char *)stmt->body, len, "notify");
-}
-
-enum notify_verdict client_notify_parse(const struct client *c, struct stmt *stmt)
-{
-    if (stmt == NULL || !refuses(c)) {
-        return NOTIFY_GO_ON;
-    }
-    scan(stmt);
-    return stmt->listens && has_listen((const char *)stmt->body, text_length(stmt)) ? NOTIFY_REFUSE : NOTIFY_GO_ON;
-}
-
-static struct portal *find_portal(const struct notify_work *w, const char *name)
-{
-    struct portal *p;
-
-    list_for_each(&w->portals, p, link) {
-        if (strcmp(p->name, name) == 0) {
-            return p;
-        }
-    }
-    return NULL;
-}
-
-static void add_portal(struct client *c, const char *name, struct stmt *stmt)
-{
-    struct notify_work *w = record(c);
-    size_t size = strlen(name) + 1;
-    struct portal *p;
-
-    if (w == NULL || w->portals.n >= PORTALS_MAX) {
-        return;
-    }
-    p = malloc(sizeof(*p) + size);
-    if (p == NULL) {
-        out_of_memory(c);
-        return;
-    }
-    *p = (struct portal){.stmt = stmt_ref(stmt)};
-    memcpy(p->name, name, size);
-    list_add_tail(&w->portals, &p->link);
-}
-
-void client_notify_bind(struct client *c, const char *portal, struct stmt *stmt)
-{
-    struct notify_work *w;
-    struct portal *before;
-
-    if (!relays(c)) {
-        return;
-    }
-    if (stmt != NULL) {
-        scan(stmt);
-    }
-    w = work_of(c);
-    before = UNLIKELY(w != NULL) ? find_portal(w, portal) : NULL;
-    if (before != NULL) {
-        drop_portal(w, before);
-    }
-    if (UNLIKELY(stmt != NULL && (stmt->listens || is_active(c) || (stmt->notifies && notify_hub_is_used(c->pool))))) {
-        add_portal(c, portal, stmt);
-    }
-}
-
-bool client_notify_minds_portals(const struct client *c)
-{
-    const struct notify_work *w = work_of(c);
-
-    return w != NULL && !list_is_empty(&w->portals);
-}
-
-enum notify_verdict client_notify_execute(struct client *c, const char *portal)
-{
-    struct notify_work *w = work_of(c);
-    const struct portal *p = find_portal(w, portal);
-    const char *text;
-    size_t len;
-
-    if (p == NULL) {
-        return NOTIFY_GO_ON;
-    }
-    text = (const char *)p->stmt->body;
-    len = text_length(p->stmt);
-    if (p->stmt->listens) {
-        enum notify_verdict verdict = announce(c, w, text, len);
-
-        if (verdict != NOTIFY_GO_ON) {
-            return verdict;
-        }
-    }
-    if (!w->is_expecting) {
-        w->is_expecting = true;
-        w->seq++;
-        forget_early(c->notify);
-    }
-    w->has_notified = w->has_notified || p->stmt->notifies;
-    if (p->stmt->listens && is_too_many(c, w, text, len)) {
-        return NOTIFY_TOO_MANY;
-    }
-    if ((p->stmt->listens || listen_log_is_active(&w->log)) && !expect_all(c, w, text, len)) {
-        return NOTIFY_CLOSED;
-    }
-    return NOTIFY_GO_ON;
-}
-
-enum notify_verdict client_notify_sync(struct client *c)
-{
-    struct notify_work *w = work_of(c);
-
-    if (LIKELY(w == NULL) || (!w->is_expecting && !is_active(c))) {
-        return n_channels(c->notify) > 0 ? NOTIFY_ALONE : NOTIFY_GO_ON;
-    }
-    if (!w->is_expecting) {
-        w->seq++;
-    }
-    w->is_expecting = false;
-    return NOTIFY_ALONE;
-}
+void notify_on_hub_done(struct hub_waiter *waiter, bool ok);
 
 /* --- what the server answers --- */
 
@@ -650,9 +188,13 @@ static bool is_last_request(const struct client *c)
 /* Statements that run no function and no trigger, nor anything else that could notify. */
 static bool is_silent(const char *tag)
 {
-    static const char *const tags[] = {"BEGIN", "START TRANSACTION", "COMMIT",  "ROLLBACK", "SAVEPOINT", "RELEASE",
-                                       "SET",   "RESET",             "SHOW",    "LISTEN",   "UNLISTEN",  "PREPARE",
-                                       "CLOSE CURSOR",               "DEALLOCATE"};
+    static const char *const tags[] = {"BEGIN",        "START TRANSACTION",
+                                       "COMMIT",       "ROLLBACK",
+                                       "SAVEPOINT",    "RELEASE",
+                                       "SET",          "RESET",
+                                       "SHOW",         "LISTEN",
+                                       "UNLISTEN",     "PREPARE",
+                                       "CLOSE CURSOR", "DEALLOCATE"};
 
     for (size_t i = 0; i < ARRAY_LEN(tags); i++) {
         if (strcmp(tags[i], tag) == 0) {
@@ -666,7 +208,7 @@ void client_notify_command(struct client *c, const char *tag)
 {
     struct client_notify *n = c->notify;
 
-    if (!relays(c)) {
+    if (!notify_relays(c)) {
         return;
     }
     if (n == NULL && strcmp(tag, "LISTEN") != 0) {
@@ -678,26 +220,27 @@ void client_notify_command(struct client *c, const char *tag)
             return; /* nothing is expected */
         }
     }
-    if (record(c) == NULL) {
+    if (notify_record(c) == NULL) {
         return;
     }
     switch (listen_log_complete(&c->notify->work->log, tag)) {
     case 0:
         return;
     case LISTEN_LOG_E_UNSEEN: {
-        char text[] = "a LISTEN that the pooler could not see is not relayed: send it as a statement of its own";
+        char text[] = "a LISTEN that the pooler could not see is not relayed: send it as a "
+                      "statement of its own";
 
         client_log(c, LOG_WARNING_LEVEL, "%s", text);
         return;
     }
     default:
-        out_of_memory(c);
+        notify_out_of_memory(c);
     }
 }
 
 void client_notify_error(struct client *c)
 {
-    struct notify_work *w = work_of(c);
+    struct notify_work *w = notify_work_of(c);
 
     if (w != NULL && is_last_request(c)) {
         listen_log_error(&w->log, w->seq);
@@ -716,13 +259,13 @@ static void queue(struct client_notify *n, const uint8_t *msg, size_t len)
 }
 
 /* Applies one committed change. false: the client is closed. */
-static bool apply(struct client_notify *n, const struct listen_change *change, bool *ret_wait)
+bool notify_apply(struct client_notify *n, const struct listen_change *change, bool *ret_wait)
 {
     struct client *c = n->c;
-    unsigned max = (unsigned)settings_of(c)->max_listen_channels;
+    unsigned max = (unsigned)notify_settings_of(c)->max_listen_channels;
     bool wait = false;
 
-    if (!find_hub(n)) {
+    if (!notify_find_hub(n)) {
         return false;
     }
     switch (change->kind) {
@@ -735,7 +278,7 @@ static bool apply(struct client_notify *n, const struct listen_change *change, b
             client_close_text(c, "53400", "more than %u channels (max_listen_channels)", max);
             return false;
         default:
-            out_of_memory(c);
+            notify_out_of_memory(c);
             return false;
         }
     case SQL_UNLISTEN:
@@ -749,9 +292,10 @@ static bool apply(struct client_notify *n, const struct listen_change *change, b
 
 void client_notify_own(struct client *c, const uint8_t *m, size_t len)
 {
-    struct notify_work *w = work_of(c);
+    struct notify_work *w = notify_work_of(c);
 
-    if (w != NULL && w->was_deaf && wire_load_u32(m + FRAME_HEADER_BYTES) == c->lease.backend->pid &&
+    if (w != NULL && w->was_deaf &&
+        wire_load_u32(m + FRAME_HEADER_BYTES) == c->lease.backend->pid &&
         !buf_append(&w->own, m, len)) {
         close_later(c->notify, CLOSE_NO_MEMORY);
     }
@@ -762,7 +306,8 @@ static bool take_own(struct notify_work *w, const uint8_t *msg, size_t len)
 {
     const size_t skip = FRAME_HEADER_BYTES + 4; /* the pid is another one there */
 
-    if (message_length(&w->own, 0) != len || memcmp(w->own.data + skip, msg + skip, len - skip) != 0) {
+    if (notify_message_length(&w->own, 0) != len ||
+        memcmp(w->own.data + skip, msg + skip, len - skip) != 0) {
         return false;
     }
     buf_consume(&w->own, len);
@@ -777,10 +322,11 @@ static void keep_own(struct client_notify *n)
     size_t len;
     size_t to = 0;
 
-    for (size_t at = 0; (len = message_length(&w->queue, at)) > 0; at += len) {
+    for (size_t at = 0; (len = notify_message_length(&w->queue, at)) > 0; at += len) {
         const uint8_t *m = w->queue.data + at;
 
-        if (m[0] != 'A' || wire_load_u32(m + FRAME_HEADER_BYTES) != n->c->vpid || take_own(w, m, len)) {
+        if (m[0] != 'A' || wire_load_u32(m + FRAME_HEADER_BYTES) != n->c->vpid ||
+            take_own(w, m, len)) {
             memmove(w->queue.data + to, m, len);
             to += len;
         } else {
@@ -798,12 +344,12 @@ static bool apply_all(struct client_notify *n, bool *ret_wait)
 
     while (listen_log_take(&n->work->log, &change)) {
         has_left = has_left || change.kind != SQL_LISTEN;
-        if (!apply(n, &change, ret_wait)) {
+        if (!notify_apply(n, &change, ret_wait)) {
             return false;
         }
     }
     if (has_left) {
-        filter_queue(n);
+        notify_filter_queue(n);
     }
     return true;
 }
@@ -821,8 +367,8 @@ static void leave(struct client_notify *n, struct notify_hub *hub, unsigned coun
 {
     for (; count > 0; count--) {
         char name[CHANNEL_NAME_MAX + 1];
-        const struct subscription *sub =
-            list_entry(list_first(&n->subscriber.subscriptions), struct subscription, by_subscriber);
+        const struct subscription *sub = list_entry(list_first(&n->subscriber.subscriptions),
+                                                    struct subscription, by_subscriber);
 
         memcpy(name, sub->channel->name, (size_t)sub->channel->name_len + 1);
         notify_hub_unsubscribe(hub, &n->subscriber, name);
@@ -833,32 +379,36 @@ static void leave(struct client_notify *n, struct notify_hub *hub, unsigned coun
 static bool change_hub(struct client_notify *n, bool *ret_wait)
 {
     struct notify_hub *from = n->hub;
-    struct notify_hub *to = notify_hub_of(n->c->pool, encoding_of(n->c));
+    struct notify_hub *to = notify_hub_of(n->c->pool, notify_encoding_of(n->c));
     struct subscription *sub;
 
     if (to == NULL) {
-        out_of_memory(n->c);
+        notify_out_of_memory(n->c);
         return false;
     }
 
-    subscriber_for_each_subscription(&n->subscriber, sub) {
+    subscriber_for_each_subscription(&n->subscriber, sub)
+    {
         if (!is_ascii(sub->channel->name)) {
-            client_close_text(n->c, SQLSTATE_FEATURE_NOT_SUPPORTED,
-                              "client_encoding cannot change while the name of a channel is not all ASCII");
+            client_close_text(
+                n->c, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                "client_encoding cannot change while the name of a channel is not all ASCII");
             return false;
         }
     }
     n->hub = to;
-    for (unsigned left = n->subscriber.subscriptions.n; left > 0; left--) { /* the first ones are still at @from */
+    for (unsigned left = n->subscriber.subscriptions.n; left > 0;
+         left--) { /* the first ones are still at @from */
         char name[CHANNEL_NAME_MAX + 1];
         bool wait = false;
 
-        sub = list_entry(list_first(&n->subscriber.subscriptions), struct subscription, by_subscriber);
+        sub = list_entry(list_first(&n->subscriber.subscriptions), struct subscription,
+                         by_subscriber);
         memcpy(name, sub->channel->name, (size_t)sub->channel->name_len + 1);
         notify_hub_unsubscribe(from, &n->subscriber, name);
         if (notify_hub_subscribe(n->hub, &n->subscriber, name, 0, &wait) != 0) {
             leave(n, from, left - 1);
-            out_of_memory(n->c);
+            notify_out_of_memory(n->c);
             return false;
         }
         *ret_wait = *ret_wait || wait;
@@ -895,12 +445,13 @@ static void hears_again(struct notify_work *w)
     buf_done(&w->own);
 }
 
-static void on_hub_done(struct hub_waiter *waiter, bool ok)
+void notify_on_hub_done(struct hub_waiter *waiter, bool ok)
 {
     struct notify_work *w = container_of(waiter, struct notify_work, waiter);
     struct client_notify *n = w->n;
 
-    if (!ok && settings_of(n->c)->notify_gap == NOTIFY_GAP_DISCONNECT && (n_channels(n) > 0 || w->is_announcing)) {
+    if (!ok && notify_settings_of(n->c)->notify_gap == NOTIFY_GAP_DISCONNECT &&
+        (notify_n_channels(n) > 0 || w->is_announcing)) {
         close_later(n, CLOSE_HUB_LOST);
         return;
     }
@@ -927,7 +478,7 @@ static bool wait_for_hub(struct client_notify *n, bool for_listen, bool needs_ba
         close_later(n, CLOSE_NO_MEMORY);
         return false;
     }
-    w->waiter.done = on_hub_done;
+    w->waiter.done = notify_on_hub_done;
     w->needs_barrier = needs_barrier;
     w->barrier = NULL;
     if (for_listen) {
@@ -941,7 +492,7 @@ static bool wait_for_hub(struct client_notify *n, bool for_listen, bool needs_ba
 static bool needs_barrier(struct client_notify *n)
 {
     struct notify_work *w = n->work;
-    bool has = (w != NULL && w->has_notified) || (n->may_have_notified && n_channels(n) > 0);
+    bool has = (w != NULL && w->has_notified) || (n->may_have_notified && notify_n_channels(n) > 0);
 
     n->may_have_notified = false;
     if (w != NULL) {
@@ -964,20 +515,23 @@ enum lease_ready client_notify_ready(struct client *c, uint8_t status, struct ou
 
     /* Only the last one counts: whoever listens or notifies has no more than one request on its way. Nor does it count
      * when a batch behind it has begun, whose expectations are in the log already. */
-    if (inflight_count_ready(&c->lease.backend->inflight) > 0 || c->lease.backend->inflight.unsynced) {
+    if (inflight_count_ready(&c->lease.backend->inflight) > 0 ||
+        c->lease.backend->inflight.unsynced) {
         return LEASE_READY_FORWARD;
     }
-    if (w != NULL && listen_log_ready(&w->log, w->seq, (char)status) && !apply_all(n, &for_listen)) {
+    if (w != NULL && listen_log_ready(&w->log, w->seq, (char)status) &&
+        !apply_all(n, &for_listen)) {
         return LEASE_READY_HOLD;
     }
-    if (n_channels(n) > 0 && !notify_hub_has_encoding(n->hub, encoding_of(c)) && !change_hub(n, &for_listen)) {
+    if (notify_n_channels(n) > 0 && !notify_hub_has_encoding(n->hub, notify_encoding_of(c)) &&
+        !change_hub(n, &for_listen)) {
         return LEASE_READY_HOLD;
     }
     if (w != NULL && status == 'I' && w->tentative.subscriptions.n > 0) {
         if (w->was_deaf) {
             keep_own(n);
         }
-        filter_queue(n);
+        notify_filter_queue(n);
     }
     for_barrier = status == 'I' && needs_barrier(n);
     if ((for_listen || for_barrier) && wait_for_hub(n, for_listen, for_barrier)) {
@@ -1001,7 +555,8 @@ void client_notify_flush(struct client *c, struct buf *out)
         return;
     }
     if (n->work->queue.len > 0) {
-        (void)!buf_append(out, n->work->queue.data, n->work->queue.len); /* the failure sticks in @out */
+        (void)!buf_append(out, n->work->queue.data,
+                          n->work->queue.len); /* the failure sticks in @out */
         put_queue(n, NULL);
     }
     tidy(n);
@@ -1011,7 +566,8 @@ void client_notify_flush(struct client *c, struct buf *out)
 
 static bool may_be_told_now(const struct client *c)
 {
-    return (c->state == CLIENT_IDLE || c->state == CLIENT_WAITING) && conn_queued(&c->conn) < CONN_LOW_BYTES;
+    return (c->state == CLIENT_IDLE || c->state == CLIENT_WAITING) &&
+           conn_queued(&c->conn) < CONN_LOW_BYTES;
 }
 
 void client_notify_writable(struct client *c)
@@ -1058,12 +614,12 @@ enum notify_fate client_notify_deliver(struct subscriber *to, const uint8_t *msg
     struct client_notify *n = owner_of(to);
     struct notify_work *w = n->work;
     struct client *c = n->c;
-    bool is_full = w != NULL && w->n_queued >= (unsigned)settings_of(c)->notify_queue_size;
+    bool is_full = w != NULL && w->n_queued >= (unsigned)notify_settings_of(c)->notify_queue_size;
 
     if (n->close.fn != NULL) {
         return NOTIFY_DROPPED;
     }
-    if (to->is_tentative && (!is_early(c) || listens_to(n, channel_of(msg)))) {
+    if (to->is_tentative && (!is_early(c) || notify_listens_to(n, notify_channel_of(msg)))) {
         return NOTIFY_NOT_YET;
     }
     if (w != NULL && w->was_deaf && w->tentative.subscriptions.n == 0 &&
@@ -1071,7 +627,8 @@ enum notify_fate client_notify_deliver(struct subscriber *to, const uint8_t *msg
         return NOTIFY_NOT_YET; /* before the barrier: see keep_own() */
     }
     if (is_full) {
-        client_log(c, LOG_WARNING_LEVEL, "notification queue is full: %u messages wait", w->n_queued);
+        client_log(c, LOG_WARNING_LEVEL, "notification queue is full: %u messages wait",
+                   w->n_queued);
         close_later(n, CLOSE_QUEUE_FULL);
         return NOTIFY_DROPPED;
     }
@@ -1084,7 +641,7 @@ void client_notify_gap(struct subscriber *to, bool again)
     struct client_notify *n = owner_of(to);
     struct buf msg = BUF_INIT(1024);
 
-    if (settings_of(n->c)->notify_gap == NOTIFY_GAP_DISCONNECT) {
+    if (notify_settings_of(n->c)->notify_gap == NOTIFY_GAP_DISCONNECT) {
         if (!again) {
             close_later(n, CLOSE_HUB_LOST);
         }
@@ -1092,7 +649,8 @@ void client_notify_gap(struct subscriber *to, bool again)
     }
     error_msg_put_text(&msg, 'N', "WARNING", SQLSTATE_WARNING,
                        again ? "listening again; notifications sent in the meantime are lost"
-                             : "the server connection that listens was lost; notifications may be missing until it listens again",
+                             : "the server connection that listens was lost; notifications may be "
+                               "missing until it listens again",
                        NULL, NULL);
     if (buf_ok(&msg)) {
         send_or_queue(n, msg.data, msg.len);
@@ -1102,5 +660,5 @@ void client_notify_gap(struct subscriber *to, bool again)
 
 unsigned client_notify_channels(const struct client *c)
 {
-    return n_channels(c->notify);
+    return notify_n_channels(c->notify);
 }

@@ -32,8 +32,8 @@ enum {
 enum hub_state {
     HUB_CLOSED,
     HUB_OPENING,
-    HUB_READY, /* nothing is on its way */
-    HUB_BUSY,  /* a round trip is under way */
+    HUB_READY,  /* nothing is on its way */
+    HUB_BUSY,   /* a round trip is under way */
     HUB_PAUSED, /* lost; tries again when the timer fires */
 };
 
@@ -52,12 +52,12 @@ struct notify_hub {
     struct loop_timer timer;
     struct loop_timer pace;
     struct loop_deferred kick;
-    usec_t pace_us;      /* between the beginnings of two round trips with LISTENs in them; 0: none */
-    usec_t trip_us;      /* the last one began */
+    usec_t pace_us; /* between the beginnings of two round trips with LISTENs in them; 0: none */
+    usec_t trip_us; /* the last one began */
     unsigned most_listens; /* in one round trip; 0: no bound. 1 when one of several has failed */
     usec_t ready_since_us;
-    usec_t retry_us;     /* the next pause */
-    bool was_lost;       /* the subscribers know of a gap and have to be told that it is over */
+    usec_t retry_us; /* the next pause */
+    bool was_lost;   /* the subscribers know of a gap and have to be told that it is over */
     uint64_t round_trips;
 };
 
@@ -188,7 +188,8 @@ static void finish_waiters(struct list *waiters, bool ok)
 
 /* --- subscriptions --- */
 
-int notify_hub_subscribe(struct notify_hub *hub, struct subscriber *s, const char *name, unsigned max, bool *ret_wait)
+int notify_hub_subscribe(struct notify_hub *hub, struct subscriber *s, const char *name,
+                         unsigned max, bool *ret_wait)
 {
     struct channel *ch;
     int r = channel_subscribe(&hub->set, s, name, max, &ch);
@@ -335,7 +336,8 @@ static void begin_round_trip(struct notify_hub *hub)
 
 static void open_connection(struct notify_hub *hub)
 {
-    if (pool_is_stopped(hub->pool)) { /* looks again until it is not: there is no message when PAUSE ends */
+    if (pool_is_stopped(
+            hub->pool)) { /* looks again until it is not: there is no message when PAUSE ends */
         hub->state = HUB_PAUSED;
         loop_timer_set(loop_of(hub), &hub->timer, RETRY_FIRST_US);
         return;
@@ -387,7 +389,8 @@ static void on_timer(struct loop_timer *timer)
     if (hub->state == HUB_PAUSED) {
         hub->state = HUB_CLOSED;
         go_on(hub);
-    } else if (hub->state == HUB_READY && list_is_empty(&hub->set.used) && list_is_empty(&hub->waiting)) {
+    } else if (hub->state == HUB_READY && list_is_empty(&hub->set.used) &&
+               list_is_empty(&hub->waiting)) {
         backend_close(hub->b, "hub: nobody listens", NULL);
     }
 }
@@ -428,10 +431,27 @@ static void tell(struct notify_hub *hub, bool again)
     list_for_each(&hub->set.used, ch, link) {
         struct subscription *sub;
 
-        channel_for_each_subscription(ch, sub) {
+        channel_for_each_subscription(ch, sub)
+        {
             if (is_first(sub)) {
                 hub->pool->env->ops->gap(sub->subscriber, again);
             }
+        }
+    }
+}
+
+/* The server does not take its LISTEN even alone. */
+static void give_channel_up(struct notify_hub *hub, struct channel *ch)
+{
+    struct subscription *sub;
+
+    log_warning("pool %s/%s: a channel cannot be listened to", hub->pool->db->name,
+                hub->pool->user->name);
+    ch->hub_state = CHANNEL_ON; /* not again */
+    channel_for_each_subscription(ch, sub)
+    {
+        if (!sub->subscriber->is_tentative) { /* else the server will say why */
+            hub->pool->env->ops->gap(sub->subscriber, false);
         }
     }
 }
@@ -448,15 +468,7 @@ static void go_on_after_failure(struct notify_hub *hub)
 
         list_remove(&hub->sent, last);
         if (was_alone) {
-            struct subscription *sub;
-
-            log_warning("pool %s/%s: a channel cannot be listened to", hub->pool->db->name, hub->pool->user->name);
-            ch->hub_state = CHANNEL_ON; /* not again */
-            channel_for_each_subscription(ch, sub) {
-                if (!sub->subscriber->is_tentative) { /* else the server will say why */
-                    hub->pool->env->ops->gap(sub->subscriber, false);
-                }
-            }
+            give_channel_up(hub, ch);
         } else {
             ch->hub_state = CHANNEL_WANTED;
             list_add_head(&hub->wanted, &ch->hub_link);
@@ -518,7 +530,8 @@ static uint32_t virtual_pid(const struct notify_hub *hub, uint32_t pid)
 {
     struct database *db;
 
-    list_for_each(&hub->pool->env->databases, db, link) { /* another entry may lead to the same server */
+    list_for_each(&hub->pool->env->databases, db,
+                  link) { /* another entry may lead to the same server */
         struct pool *pool;
 
         list_for_each(&db->pools, pool, link) {
@@ -575,7 +588,8 @@ bool notify_hub_received(struct notify_hub *hub, const uint8_t *msg, size_t len)
         return true;
     }
     wire_store_u32(own.data + FRAME_HEADER_BYTES, virtual_pid(hub, pid));
-    channel_for_each_subscription(ch, sub) {
+    channel_for_each_subscription(ch, sub)
+    {
         switch (hub->pool->env->ops->notify(sub->subscriber, own.data, own.len)) {
         case NOTIFY_TOLD:
             ch->n_delivered++;
@@ -624,8 +638,9 @@ void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_
     loop_timer_stop(loop_of(hub), &hub->pace);
     is_hopeless = !was_listening && hub->retry_us > RETRY_PATIENCE_US && !hub->was_lost;
     if ((was_listening || is_hopeless) && !list_is_empty(&hub->set.used)) {
-        log_warning("pool %s/%s: the connection that listens %s: %u channels", hub->pool->db->name, hub->pool->user->name,
-                    was_listening ? "was lost" : "cannot be opened", hub->set.used.n);
+        log_warning("pool %s/%s: the connection that listens %s: %u channels", hub->pool->db->name,
+                    hub->pool->user->name, was_listening ? "was lost" : "cannot be opened",
+                    hub->set.used.n);
         hub->was_lost = true;
         tell(hub, false);
     }
@@ -665,8 +680,8 @@ struct notify_hub *notify_hub_next_listening(const struct pool *pool, const stru
 {
     struct notify_hub *next = hub == NULL ? pool->hub : hub->next;
 
-    while (next != NULL &&
-           (list_is_empty(&next->set.used) || (next->state != HUB_READY && next->state != HUB_BUSY))) {
+    while (next != NULL && (list_is_empty(&next->set.used) ||
+                            (next->state != HUB_READY && next->state != HUB_BUSY))) {
         next = next->next;
     }
     return next;
