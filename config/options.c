@@ -428,8 +428,9 @@ static const struct option options[] = {
     {BYTES(tcp_socket_buffer, "0", 0, INT32_MAX), RELOAD, GROUP,
      .help = "Size of the kernel's buffers of a connection. 0: the system's default."},
     {BYTES(pkt_buf, "4096", 256, 1048576), GROUP,
-     .help = "Accepted for the sake of existing files; buffers here grow with what waits, up to fixed "
-             "bounds."},
+     .help =
+         "Accepted for the sake of existing files; buffers here grow with what waits, up to fixed "
+         "bounds."},
     {BYTES(max_packet_size, "2147483647", 1024, INT32_MAX), RELOAD, GROUP,
      .help = "Largest message that is let through."},
     {INTEGER(sbuf_loopcnt, "5", 0, COUNT_MOST, G_INT(sbuf_loopcnt)), RELOAD, GROUP,

@@ -19,7 +19,8 @@ struct pool *admin_next_pool(const struct server *s, const struct pool *prev)
 
 struct client *admin_client_of(struct lease *l)
 {
-    if (l == NULL || (l->ops != &client_lease_ops && l->ops != &client_login_ops && l->ops != &client_replication_ops)) {
+    if (l == NULL || (l->ops != &client_lease_ops && l->ops != &client_login_ops &&
+                      l->ops != &client_replication_ops)) {
         return NULL;
     }
     return container_of(l, struct client, lease);

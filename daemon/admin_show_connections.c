@@ -429,10 +429,8 @@ static void fill_fd(struct server *s, const struct admin_found *f, struct admin_
 
 /* --- the rows of the table --- */
 
-const struct admin_show_kind admin_show_clients = {.name = "CLIENTS",
-                                                   ADMIN_COLUMNS(client_columns),
-                                                   .each = each_client,
-                                                   .fill = fill_client_row};
+const struct admin_show_kind admin_show_clients = {
+    .name = "CLIENTS", ADMIN_COLUMNS(client_columns), .each = each_client, .fill = fill_client_row};
 const struct admin_show_kind admin_show_servers = {.name = "SERVERS",
                                                    ADMIN_COLUMNS(connection_columns),
                                                    .each = each_server,

@@ -6,10 +6,10 @@
 #include "pool/notify_hub.h"
 
 static const struct admin_column columns[] = {
-    {"database", ADMIN_TEXT},    {"user", ADMIN_TEXT},      {"channel", ADMIN_TEXT},
-    {"subscribers", ADMIN_INT4}, {"received", ADMIN_INT8},  {"delivered", ADMIN_INT8},
-    {"queued", ADMIN_INT8},      {"dropped", ADMIN_INT8},   {"hub_pid", ADMIN_INT4},
-    {"age", ADMIN_INT8},         {"encoding", ADMIN_TEXT},  {"round_trips", ADMIN_INT8},
+    {"database", ADMIN_TEXT},    {"user", ADMIN_TEXT},     {"channel", ADMIN_TEXT},
+    {"subscribers", ADMIN_INT4}, {"received", ADMIN_INT8}, {"delivered", ADMIN_INT8},
+    {"queued", ADMIN_INT8},      {"dropped", ADMIN_INT8},  {"hub_pid", ADMIN_INT4},
+    {"age", ADMIN_INT8},         {"encoding", ADMIN_TEXT}, {"round_trips", ADMIN_INT8},
 };
 
 static void see_hub(struct admin_walk *w, const struct notify_hub *hub)
@@ -32,7 +32,8 @@ static void each_channel(struct server *s, struct admin_walk *w)
 }
 
 /* There is one: the walk has just seen it. */
-static const struct notify_hub *find_hub(struct server *s, uint64_t id, const struct pool **ret_pool)
+static const struct notify_hub *find_hub(struct server *s, uint64_t id,
+                                         const struct pool **ret_pool)
 {
     for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
          pool = admin_next_pool(s, pool)) {

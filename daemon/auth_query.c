@@ -142,7 +142,8 @@ static void on_row(struct auth_query *q, const uint8_t *body, size_t len)
     if (columns < 2 || !wire_ok(&r) || q->n_rows > 1) {
         struct pg_error e;
 
-        pg_error_set(&e, SQLSTATE_PROTOCOL_VIOLATION, "auth_query must return one row of user name and password");
+        pg_error_set(&e, SQLSTATE_PROTOCOL_VIOLATION,
+                     "auth_query must return one row of user name and password");
         fail(q, &e);
         return;
     }
@@ -205,7 +206,8 @@ static const struct lease_ops ops = {
     .message = on_message,
 };
 
-struct auth_query *auth_query_start(struct pool *pool, const char *sql, const char *user, auth_query_fn fn, void *owner)
+struct auth_query *auth_query_start(struct pool *pool, const char *sql, const char *user,
+                                    auth_query_fn fn, void *owner)
 {
     struct auth_query *q = calloc(1, sizeof(*q));
     struct pg_error e;

@@ -16,12 +16,12 @@ enum auth_query_result {
 };
 
 struct auth_query;
-typedef void (*auth_query_fn)(void *owner, enum auth_query_result result, const struct secret *secret,
-                              const struct pg_error *error);
+typedef void (*auth_query_fn)(void *owner, enum auth_query_result result,
+                              const struct secret *secret, const struct pg_error *error);
 
 /* @pool: of auth_user. @fn never before this function has returned. NULL: out of memory. */
-MUSTCHECK struct auth_query *auth_query_start(struct pool *pool, const char *sql, const char *user, auth_query_fn fn,
-                                              void *owner);
+MUSTCHECK struct auth_query *auth_query_start(struct pool *pool, const char *sql, const char *user,
+                                              auth_query_fn fn, void *owner);
 /* Gives up. NULL is fine; returns NULL. */
 struct auth_query *auth_query_free(struct auth_query *q);
 

@@ -32,8 +32,7 @@ void canon_clear(struct canon_table *t)
     struct canon_entry *e;
     struct canon_entry *next;
 
-    HASH_ITER(hh, t->entries, e, next)
-    {
+    HASH_ITER(hh, t->entries, e, next) {
         HASH_DEL(t->entries, e);
         free(e->spelling);
         free(e);
@@ -57,7 +56,8 @@ static size_t make_key(char *key, const void *scope, const char *name, const cha
     return n > 0 && n < MAX_KEY_BYTES ? (size_t)n : 0;
 }
 
-const char *canon_find(const struct canon_table *t, const void *scope, const char *name, const char *value)
+const char *canon_find(const struct canon_table *t, const void *scope, const char *name,
+                       const char *value)
 {
     char key[MAX_KEY_BYTES];
     size_t len = make_key(key, scope, name, value);
@@ -69,7 +69,8 @@ const char *canon_find(const struct canon_table *t, const void *scope, const cha
     return e != NULL ? e->spelling : NULL;
 }
 
-void canon_learn(struct canon_table *t, const void *scope, const char *name, const char *value, const char *spelling)
+void canon_learn(struct canon_table *t, const void *scope, const char *name, const char *value,
+                 const char *spelling)
 {
     char key[MAX_KEY_BYTES];
     size_t len = make_key(key, scope, name, value);

@@ -62,7 +62,9 @@ const char *client_addr(const struct client *c, char ret[CLIENT_ADDR_SIZE])
 
 static const struct client_login *login_of(const struct client *c)
 {
-    return c->state == CLIENT_STARTUP || c->state == CLIENT_AUTH || c->state == CLIENT_LOGIN ? c->u.login : NULL;
+    return c->state == CLIENT_STARTUP || c->state == CLIENT_AUTH || c->state == CLIENT_LOGIN
+               ? c->u.login
+               : NULL;
 }
 
 const char *client_database_name(const struct client *c)
@@ -107,7 +109,8 @@ void client_log(const struct client *c, enum log_level level, const char *fmt, .
     va_end(args);
     log_write(level, "C-%p: %s/%s@%s:%u %s", (const void *)c,
               log_escape(database, sizeof(database), client_database_name(c)),
-              log_escape(user, sizeof(user), client_user_name(c)), client_addr(c, addr), c->port, text);
+              log_escape(user, sizeof(user), client_user_name(c)), client_addr(c, addr), c->port,
+              text);
 }
 
 /* --- life --- */
@@ -262,7 +265,8 @@ static void close_now(struct client *c, const char *reason)
     if (s->config->settings.log_disconnections && c->state != CLIENT_CANCEL) {
         char text[512];
 
-        client_log(c, LOG_LOG_LEVEL, "closing because: %s (age=%llus)", log_escape(text, sizeof(text), reason), age_s);
+        client_log(c, LOG_LOG_LEVEL, "closing because: %s (age=%llus)",
+                   log_escape(text, sizeof(text), reason), age_s);
     }
     lease_abandon(&c->lease);
     leave(c);
@@ -296,7 +300,8 @@ void client_close(struct client *c, const struct pg_error *e)
         static struct log_rate rate;
 
         if (log_rate_ok(&rate, 200)) {
-            client_log(c, LOG_WARNING_LEVEL, "pooler error: %s", log_escape(text, sizeof(text), e->message));
+            client_log(c, LOG_WARNING_LEVEL, "pooler error: %s",
+                       log_escape(text, sizeof(text), e->message));
         }
     }
     error_msg_put_text(&msg, 'E', "FATAL", e->sqlstate, e->message, e->detail, e->hint);
@@ -325,7 +330,8 @@ void client_close_text(struct client *c, const char *sqlstate, const char *fmt, 
 
 static bool is_idle(const struct client *c)
 {
-    return c->state == CLIENT_IDLE || (c->state == CLIENT_ACTIVE && backend_is_quiet(c->lease.backend));
+    return c->state == CLIENT_IDLE ||
+           (c->state == CLIENT_ACTIVE && backend_is_quiet(c->lease.backend));
 }
 
 void client_check_idle(struct pool *pool)

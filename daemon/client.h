@@ -55,45 +55,48 @@ enum client_hold {
 };
 
 struct client {
-    struct list_node link;  /* in server->logins, server->consoles, pool->clients */
+    struct list_node link; /* in server->logins, server->consoles, pool->clients */
     struct server *server;
-    struct pool *pool;      /* NULL before the login and on the console */
+    struct pool *pool;         /* NULL before the login and on the console */
     struct database *database; /* as soon as it is counted */
     struct pool_user *user;    /* whom it logged in as; the pool's user may be a forced one */
     struct conn conn;
     struct lease lease;
     struct params *params;  /* what is to be in force for it; owned reference */
     struct params *startup; /* what RESET goes back to; owned reference */
-    struct params *changed_from; /* params before the running query changed them; owned reference; NULL: unchanged */
-    struct buf *in;         /* bytes that wait: an incomplete message, or everything while on hold; owned; NULL: none */
+    struct params *
+        changed_from; /* params before the running query changed them; owned reference; NULL: unchanged */
+    struct buf *
+        in; /* bytes that wait: an incomplete message, or everything while on hold; owned; NULL: none */
     struct prepared_set prepared;
-    struct prepared *probing; /* the statement that HOLD_STATEMENT is about; owned reference */
-    struct client_echo *echo; /* statements for the log; owned; NULL: none */
+    struct prepared *probing;     /* the statement that HOLD_STATEMENT is about; owned reference */
+    struct client_echo *echo;     /* statements for the log; owned; NULL: none */
     struct client_notify *notify; /* LISTEN and NOTIFY; owned; NULL: never used */
-    struct stmt *unnamed;   /* its unnamed statement; owned reference; NULL: none, or too long to keep */
-    uint32_t body_left;     /* bytes of the message under way that have not come yet */
-    uint8_t state;          /* enum client_state */
-    uint8_t hold;           /* enum client_hold */
-    uint8_t ready_waits;    /* what the ReadyForQuery that is held back waits for: READY_WAITS_* */
-    uint8_t replication;    /* enum replication */
-    uint8_t held_status;    /* of the ReadyForQuery that is held back */
-    bool body_discarded;    /* the message under way goes nowhere */
-    bool skipping;          /* we gave an error: its input is skipped up to the next Sync */
-    bool reapply;           /* RESET or DISCARD ALL ran: go back to the startup values */
-    bool close_after;       /* DISABLE, KILL and the like: close at the end of the transaction */
-    bool is_admin;          /* on the console: may do more than SHOW */
+    struct stmt
+        *unnamed; /* its unnamed statement; owned reference; NULL: none, or too long to keep */
+    uint32_t body_left;  /* bytes of the message under way that have not come yet */
+    uint8_t state;       /* enum client_state */
+    uint8_t hold;        /* enum client_hold */
+    uint8_t ready_waits; /* what the ReadyForQuery that is held back waits for: READY_WAITS_* */
+    uint8_t replication; /* enum replication */
+    uint8_t held_status; /* of the ReadyForQuery that is held back */
+    bool body_discarded; /* the message under way goes nowhere */
+    bool skipping;       /* we gave an error: its input is skipped up to the next Sync */
+    bool reapply;        /* RESET or DISCARD ALL ran: go back to the startup values */
+    bool close_after;    /* DISABLE, KILL and the like: close at the end of the transaction */
+    bool is_admin;       /* on the console: may do more than SHOW */
     bool is_tls;
     bool is_unix;
-    bool counted;           /* in the client limits of database and user */
-    uint16_t port;          /* of the peer; 0 over a Unix socket */
+    bool counted;  /* in the client limits of database and user */
+    uint16_t port; /* of the peer; 0 over a Unix socket */
     uint8_t family;
-    uint8_t addr[16];       /* of the peer, network order */
+    uint8_t addr[16]; /* of the peer, network order */
     uint32_t vpid;
-    uint32_t cancel_key;    /* the four bytes of protocol 3.0 */
-    uint8_t *long_key;      /* protocol 3.2: owned; NULL: none */
+    uint32_t cancel_key; /* the four bytes of protocol 3.0 */
+    uint8_t *long_key;   /* protocol 3.2: owned; NULL: none */
     uint64_t id;
     usec_t connect_us;
-    usec_t request_us;      /* its last request */
+    usec_t request_us; /* its last request */
     union {
         struct client_login *login;   /* CLIENT_STARTUP, AUTH, LOGIN; owned */
         struct admin_session *admin;  /* CLIENT_CONSOLE; owned */
@@ -108,21 +111,21 @@ enum {
 
 /* What is needed until the login is done. */
 struct client_login {
-    struct listener *listener;  /* borrowed; may be NULL: the socket was handed over */
-    bool tls_tried;             /* SSLRequest was seen */
+    struct listener *listener; /* borrowed; may be NULL: the socket was handed over */
+    bool tls_tried;            /* SSLRequest was seen */
     bool gss_tried;
     bool in_handshake;
-    bool is_busy;               /* an auth_query runs: the client is not read */
+    bool is_busy; /* an auth_query runs: the client is not read */
     bool is_console;
-    bool is_own_uid;            /* the daemon's own user, over the Unix socket */
-    struct buf packet;          /* the StartupMessage */
-    struct buf reply;           /* what goes to the client together with its welcome */
-    struct buf message;         /* a password message that comes in pieces */
-    struct startup startup;     /* parsed from packet; borrows from it */
-    char *database;             /* as asked for; owned */
+    bool is_own_uid;        /* the daemon's own user, over the Unix socket */
+    struct buf packet;      /* the StartupMessage */
+    struct buf reply;       /* what goes to the client together with its welcome */
+    struct buf message;     /* a password message that comes in pieces */
+    struct startup startup; /* parsed from packet; borrows from it */
+    char *database;         /* as asked for; owned */
     char *user;
-    struct auth *auth;          /* client_auth.c's own */
-    struct params *want;        /* startup values as the client wrote them; owned reference */
+    struct auth *auth;   /* client_auth.c's own */
+    struct params *want; /* startup values as the client wrote them; owned reference */
 };
 
 /* Keeps a closed client until the end of the turn. */
@@ -136,12 +139,14 @@ struct client_grave {
 /* --- life --- */
 
 /* Takes an accepted descriptor. @addr: of the peer. NULL: out of memory, the descriptor is closed. */
-struct client *client_new(struct server *s, struct listener *l, int fd, const struct sockaddr *addr);
+struct client *client_new(struct server *s, struct listener *l, int fd,
+                          const struct sockaddr *addr);
 
 /* The doors out: each may be called from anywhere, any number of times.
  * Tells the client a FATAL and closes; the text goes to the log as well. */
 void client_close(struct client *c, const struct pg_error *e);
-void client_close_text(struct client *c, const char *sqlstate, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void client_close_text(struct client *c, const char *sqlstate, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 /* Closes without a word to the client; @reason goes to the log. */
 void client_close_quiet(struct client *c, const char *reason);
 
@@ -156,7 +161,8 @@ void client_send(struct client *c, const void *data, size_t len);
 void client_send_buf(struct client *c, struct buf *b); /* and empties @b */
 
 /* "C-0x...: db/user@addr:port text" */
-void client_log(const struct client *c, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void client_log(const struct client *c, enum log_level level, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 /* The peer's address, "unix" or "unix(pid)" as text. Returns @ret. */
 #define CLIENT_ADDR_SIZE 64
 const char *client_addr(const struct client *c, char ret[CLIENT_ADDR_SIZE]);
@@ -169,21 +175,21 @@ void client_check_idle(struct pool *pool);
 void client_check_logins(struct loop_timer *timer);
 
 /* --- between the files of a client --- */
-void client_on_io(struct loop_io *io, unsigned events);        /* client.c: hands on by state */
-void client_startup_readable(struct client *c);                /* client_startup.c */
+void client_on_io(struct loop_io *io, unsigned events); /* client.c: hands on by state */
+void client_startup_readable(struct client *c);         /* client_startup.c */
 struct client_login *client_login_free(struct client_login *l);
 void client_startup_begin(struct client *c, struct listener *l);
-void client_auth_begin(struct client *c);                      /* client_auth.c: the StartupMessage is there */
+void client_auth_begin(struct client *c); /* client_auth.c: the StartupMessage is there */
 void client_auth_message(struct client *c, const uint8_t *body, size_t len);
 struct auth *client_auth_free(struct auth *a);
-void client_login_begin(struct client *c);                     /* client_login.c: who it is has been proved */
-void client_relay_readable(struct client *c);                  /* client_relay.c */
+void client_login_begin(struct client *c);    /* client_login.c: who it is has been proved */
+void client_relay_readable(struct client *c); /* client_relay.c */
 void client_relay_writable(struct client *c);
 /* Answers what it waits for with an ERROR; it keeps its connection. */
 void client_relay_refuse(struct client *c, const struct pg_error *e);
 /* Tells a client whose login waits that it is logged in. @reported: what servers report; c->params goes before it. */
 void client_welcome(struct client *c, const struct params *reported);
-void client_replication_begin(struct client *c);               /* client_replication.c */
+void client_replication_begin(struct client *c); /* client_replication.c */
 extern const struct lease_ops client_replication_ops;
 extern const struct lease_ops client_lease_ops;
 extern const struct lease_ops client_login_ops;

@@ -474,9 +474,10 @@ static bool choose_method(struct client *c)
 {
     struct auth *a = c->u.login->auth;
     struct sockaddr_storage addr;
-    struct hba_login login = {
-        .tls = c->is_tls, .database = c->u.login->database, .user = c->u.login->user,
-        .is_replication = c->replication == REPLICATION_PHYSICAL};
+    struct hba_login login = {.tls = c->is_tls,
+                              .database = c->u.login->database,
+                              .user = c->u.login->user,
+                              .is_replication = c->replication == REPLICATION_PHYSICAL};
 
     a->method = client_auth_settings(c)->auth_type;
     if (a->method != AUTH_TYPE_HBA) {

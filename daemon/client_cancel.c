@@ -70,7 +70,8 @@ void client_cancel_begin(struct client *c, const struct startup *s)
     }
     if (target->state == CLIENT_WAITING) {
         /* It waits in the queue: there is nothing to cancel on a server, so its query ends here. */
-        struct pg_error e = {.severity = "ERROR", .sqlstate = SQLSTATE_QUERY_CANCELED,
+        struct pg_error e = {.severity = "ERROR",
+                             .sqlstate = SQLSTATE_QUERY_CANCELED,
                              .message = "canceling statement due to user request"};
 
         client_relay_refuse(target, &e);

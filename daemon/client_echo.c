@@ -71,8 +71,9 @@ void client_echo_ready(struct client *c)
     }
     took_us = clock_now_us() - e->since_us;
     if (lim->echo || (lim->log_min_duration_us > 0 && took_us >= lim->log_min_duration_us)) {
-        client_log(c, LOG_LOG_LEVEL, "statement (duration=%llu.%03llu ms): %s", (unsigned long long)(took_us / 1000),
-                   (unsigned long long)(took_us % 1000), log_escape(text, sizeof(text), e->text));
+        client_log(c, LOG_LOG_LEVEL, "statement (duration=%llu.%03llu ms): %s",
+                   (unsigned long long)(took_us / 1000), (unsigned long long)(took_us % 1000),
+                   log_escape(text, sizeof(text), e->text));
     }
     c->echo = client_echo_free(e);
 }

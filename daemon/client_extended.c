@@ -41,7 +41,8 @@ static size_t after_string(const uint8_t *m, size_t len, size_t from)
 static size_t wait_for_more(struct client *c, size_t len, const struct frame *f)
 {
     if (len >= f->total || len >= MSG_GATHER_MAX_BYTES) {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "malformed %s message", msg_from_client[f->type].name);
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "malformed %s message",
+                          msg_from_client[f->type].name);
     }
     return 0;
 }
@@ -82,12 +83,14 @@ static void put_parse(struct relay *r, const char *name, const struct stmt *stmt
     r->c->pool->db->stats.server_parse_count++;
 }
 
-#define NO_STATEMENT STMT_SERVER_NAME_PREFIX "none" /* numbers follow the prefix else: no server has it */
+#define NO_STATEMENT \
+    STMT_SERVER_NAME_PREFIX "none" /* numbers follow the prefix else: no server has it */
 
 /* Fails on the server, where the client's own message would: see INFLIGHT_DOOMED. */
 static void put_doom(struct relay *r, enum inflight_kind kind, struct prepared *p, uint32_t why)
 {
-    static const char body[] = "\0" NO_STATEMENT "\0\0\0\0\0\0"; /* portal, statement, three counts */
+    static const char body[] =
+        "\0" NO_STATEMENT "\0\0\0\0\0\0"; /* portal, statement, three counts */
 
     if (relay_note_statement(r, kind, INFLIGHT_DOOMED, p, why)) {
         put_header(r, 'B', sizeof(body) - 1 + 1);
@@ -136,7 +139,8 @@ static void ensure_unnamed(struct relay *r)
     struct client *c = r->c;
     struct backend *b = r->b;
 
-    if (inflight_is_skipping(&b->inflight) || (b->unnamed_of == c->id && b->unnamed == c->unnamed)) {
+    if (inflight_is_skipping(&b->inflight) ||
+        (b->unnamed_of == c->id && b->unnamed == c->unnamed)) {
         return;
     }
     if (c->unnamed == NULL) {
@@ -159,8 +163,8 @@ static void ensure_unnamed(struct relay *r)
 /* --- named statements --- */
 
 enum found {
-    FOUND,      /* *ret_name is what to call it on the server connection; *ret_p is NULL when nothing is called so */
-    FOUND_NOT,  /* not a statement of the client's: the server shall say so */
+    FOUND, /* *ret_name is what to call it on the server connection; *ret_p is NULL when nothing is called so */
+    FOUND_NOT,   /* not a statement of the client's: the server shall say so */
     FOUND_LATER, /* the client is on hold until it is prepared */
     FOUND_STALE, /* its result has changed */
 };
@@ -184,8 +188,8 @@ static void prepare_here(struct relay *r, struct prepared *p)
     relay_hold(r, HOLD_STATEMENT);
 }
 
-static enum found find_statement(struct relay *r, const char *client_name, char ret_name[STMT_SERVER_NAME_MAX_BYTES],
-                                 struct prepared **ret_p)
+static enum found find_statement(struct relay *r, const char *client_name,
+                                 char ret_name[STMT_SERVER_NAME_MAX_BYTES], struct prepared **ret_p)
 {
     struct client *c = r->c;
     struct prepared *p = prepared_set_find(&c->prepared, client_name);
@@ -195,7 +199,8 @@ static enum found find_statement(struct relay *r, const char *client_name, char 
     c->probing = prepared_unref(c->probing);
     *ret_p = p;
     if (p == NULL && strncmp(client_name, NO_STATEMENT, sizeof(STMT_SERVER_NAME_PREFIX) - 1) == 0) {
-        (void)snprintf(ret_name, STMT_SERVER_NAME_MAX_BYTES, "%s", NO_STATEMENT); /* fits; not whose it is there */
+        (void)snprintf(ret_name, STMT_SERVER_NAME_MAX_BYTES, "%s",
+                       NO_STATEMENT); /* fits; not whose it is there */
         return FOUND;
     }
     if (p == NULL || inflight_is_skipping(&r->b->inflight)) {
@@ -251,7 +256,8 @@ static const char *take_identifier(const char *p, char *name, size_t size)
         }
         p++;
     } else {
-        for (; isalnum((unsigned char)*p) || *p == '_' || *p == '$' || (unsigned char)*p >= 0x80; p++) {
+        for (; isalnum((unsigned char)*p) || *p == '_' || *p == '$' || (unsigned char)*p >= 0x80;
+             p++) {
             if (n + 1 >= size) {
                 return NULL;
             }
@@ -290,7 +296,8 @@ static struct prepared *find_deallocated(const struct relay *r, const char *sql)
 
 /* The server may not have the statement, and if so then under a name of ours that others share. So it gets an empty one
  * to drop instead: the answer, and when it comes, are its own. */
-static bool replace_deallocated(struct relay *r, struct prepared *p, char ret_sql[DEALLOCATE_MAX_BYTES])
+static bool replace_deallocated(struct relay *r, struct prepared *p,
+                                char ret_sql[DEALLOCATE_MAX_BYTES])
 {
     char name[STMT_SERVER_NAME_MAX_BYTES];
 
@@ -300,7 +307,7 @@ static bool replace_deallocated(struct relay *r, struct prepared *p, char ret_sq
     }
     put_header(r, 'P', strlen(name) + 1 + 3);
     outvec_copy(&r->out, name, strlen(name) + 1);
-    outvec_copy(&r->out, "\0\0", 3); /* no text, no types */
+    outvec_copy(&r->out, "\0\0", 3);                                      /* no text, no types */
     (void)snprintf(ret_sql, DEALLOCATE_MAX_BYTES, "DEALLOCATE %s", name); /* fits */
     prepared_set_remove(&r->c->prepared, p);
     return true;
@@ -342,7 +349,8 @@ static bool parse_deallocate(struct relay *r, const char *text)
 
 /* --- Parse --- */
 
-static size_t parse_named(struct relay *r, const uint8_t *m, size_t len, const struct frame *f, size_t body_at)
+static size_t parse_named(struct relay *r, const uint8_t *m, size_t len, const struct frame *f,
+                          size_t body_at)
 {
     static const char unsupported[] = "prepared statement is too long for a transaction pool";
     struct client *c = r->c;
@@ -372,7 +380,8 @@ static size_t parse_named(struct relay *r, const uint8_t *m, size_t len, const s
     }
     p = stmt != NULL ? prepared_new(client_name, stmt) : NULL;
     (void)stmt_unref(stmt); /* @p has its own */
-    if (p == NULL || (!inflight_is_skipping(&r->b->inflight) && !prepared_set_add(&c->prepared, p))) {
+    if (p == NULL ||
+        (!inflight_is_skipping(&r->b->inflight) && !prepared_set_add(&c->prepared, p))) {
         (void)prepared_unref(p);
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return 0;
@@ -401,7 +410,8 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
         return wait_for_more(c, len, f);
     }
     if (c->prepared.n >= CLIENT_MAX_STATEMENTS) {
-        client_close_text(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED, "more than %u prepared statements", CLIENT_MAX_STATEMENTS);
+        client_close_text(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED, "more than %u prepared statements",
+                          CLIENT_MAX_STATEMENTS);
         return 0;
     }
     if (tracks(c) && body_at > FRAME_HEADER_BYTES + 1) {
@@ -415,7 +425,8 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
             return wait_for_more(c, len, f);
         }
         if (!inflight_is_skipping(&r->b->inflight)) {
-            if (after_string(m, f->total, body_at) > 0 && parse_deallocate(r, (const char *)m + body_at)) {
+            if (after_string(m, f->total, body_at) > 0 &&
+                parse_deallocate(r, (const char *)m + body_at)) {
                 c->pool->db->stats.client_parse_count++;
                 return f->total;
             }
@@ -513,7 +524,10 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
             client_echo_note(c, stmt->body, stmt->body_len);
         }
     }
-    client_notify_bind(c, (const char *)m + FRAME_HEADER_BYTES, rest_at == name_at + 1 ? c->unnamed : p != NULL ? p->stmt : NULL);
+    client_notify_bind(c, (const char *)m + FRAME_HEADER_BYTES,
+                       rest_at == name_at + 1 ? c->unnamed
+                       : p != NULL            ? p->stmt
+                                              : NULL);
     c->pool->db->stats.bind_count++;
     if (c->state == CLIENT_CLOSED || !relay_note(r, INFLIGHT_BIND)) {
         return 0;

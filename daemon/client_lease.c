@@ -28,7 +28,8 @@ static void on_granted(struct lease *l)
     client_set_state(c, CLIENT_ACTIVE);
     end_hold(c);
     /* What it had sent may have needed no server after all. */
-    if (c->state == CLIENT_ACTIVE && c->hold == HOLD_NONE && backend_is_quiet(l->backend) && c->body_left == 0) {
+    if (c->state == CLIENT_ACTIVE && c->hold == HOLD_NONE && backend_is_quiet(l->backend) &&
+        c->body_left == 0) {
         client_give_back(c);
     }
 }
@@ -43,7 +44,8 @@ static void on_waiting(struct lease *l)
     struct buf msg = BUF_INIT(1024);
 
     error_msg_put_text(&msg, 'N', "NOTICE", "00000",
-                       "No server connection available in postgres backend, client being queued", NULL, NULL);
+                       "No server connection available in postgres backend, client being queued",
+                       NULL, NULL);
     client_send_buf(of(l), &msg);
 }
 
@@ -86,13 +88,15 @@ void client_give_back(struct client *c)
 
 static void after_ready(struct client *c, uint8_t status)
 {
-    if (c->hold == HOLD_FULL || (c->hold == HOLD_ORDER && inflight_count_ready(&c->lease.backend->inflight) == 0)) {
+    if (c->hold == HOLD_FULL ||
+        (c->hold == HOLD_ORDER && inflight_count_ready(&c->lease.backend->inflight) == 0)) {
         end_hold(c);
     }
     if (c->state != CLIENT_ACTIVE || c->lease.state != LEASE_HELD) {
         return;
     }
-    if (status == 'I' && backend_is_quiet(c->lease.backend) && c->body_left == 0 && c->hold == HOLD_NONE) {
+    if (status == 'I' && backend_is_quiet(c->lease.backend) && c->body_left == 0 &&
+        c->hold == HOLD_NONE) {
         client_give_back(c);
     }
 }
@@ -202,7 +206,8 @@ static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct 
 
     c->reapply = false;
     if (c->pool->limits.mode == POOL_STATEMENT && status != 'I') {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "transaction blocks not allowed in statement pooling mode");
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION,
+                          "transaction blocks not allowed in statement pooling mode");
         return LEASE_READY_HOLD;
     }
     if (UNLIKELY(c->echo != NULL)) {
@@ -217,7 +222,8 @@ static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct 
         hold_ready(c, READY_WAITS_FOR_HUB, status);
     }
     c->changed_from = params_unref(c->changed_from);
-    return c->hold == HOLD_READY || c->state == CLIENT_CLOSED ? LEASE_READY_HOLD : LEASE_READY_FORWARD;
+    return c->hold == HOLD_READY || c->state == CLIENT_CLOSED ? LEASE_READY_HOLD
+                                                              : LEASE_READY_FORWARD;
 }
 
 static void on_resumed(struct lease *l)
@@ -236,7 +242,8 @@ static void on_resumed(struct lease *l)
         }
         return;
     case HOLD_FULL:
-        if (!inflight_is_full(&l->backend->inflight) && conn_queued(&l->backend->conn) < CONN_HIGH_BYTES) {
+        if (!inflight_is_full(&l->backend->inflight) &&
+            conn_queued(&l->backend->conn) < CONN_HIGH_BYTES) {
             end_hold(c);
         }
         return;
@@ -280,7 +287,8 @@ static void on_session_command(struct lease *l, const char *tag)
 {
     struct client *c = of(l);
 
-    if (c->pool->limits.mode == POOL_SESSION && strcmp(tag, "RESET") != 0 && strcmp(tag, "DISCARD ALL") != 0) {
+    if (c->pool->limits.mode == POOL_SESSION && strcmp(tag, "RESET") != 0 &&
+        strcmp(tag, "DISCARD ALL") != 0) {
         return;
     }
     if (strcmp(tag, "RESET") == 0 || strcmp(tag, "DISCARD ALL") == 0) {
@@ -320,11 +328,13 @@ static void on_voided(struct lease *l, const struct inflight_entry *e)
         }
     } else if (e->kind == INFLIGHT_PARSE && e->origin == INFLIGHT_OF_CLIENT) {
         prepared_set_remove(&c->prepared, e->prepared);
-    } else if (e->kind == INFLIGHT_PARSE && e->origin == INFLIGHT_INJECTED && e->prepared->server_id == e->server_id) {
-        e->prepared->server_id = 0;
-    } else if (e->kind == INFLIGHT_DESCRIBE_STATEMENT && e->origin == INFLIGHT_INJECTED && e->prepared != NULL &&
+    } else if (e->kind == INFLIGHT_PARSE && e->origin == INFLIGHT_INJECTED &&
                e->prepared->server_id == e->server_id) {
-        e->prepared->server_id = 0; /* parsed, but not described: it has no version, and no number on other servers */
+        e->prepared->server_id = 0;
+    } else if (e->kind == INFLIGHT_DESCRIBE_STATEMENT && e->origin == INFLIGHT_INJECTED &&
+               e->prepared != NULL && e->prepared->server_id == e->server_id) {
+        e->prepared->server_id =
+            0; /* parsed, but not described: it has no version, and no number on other servers */
     } else if (e->kind == INFLIGHT_CLOSE && e->origin == INFLIGHT_ANSWERED && e->prepared != NULL &&
                prepared_set_find(&c->prepared, e->prepared->name) == NULL) {
         if (!prepared_set_add(&c->prepared, e->prepared)) {

@@ -29,11 +29,13 @@ static bool check_limits(struct client *c, struct database *db, struct pool_user
         return false;
     }
     if (over(db->n_clients, db->max_clients)) {
-        client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS, "no more connections allowed (max_db_client_connections)");
+        client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS,
+                          "no more connections allowed (max_db_client_connections)");
         return false;
     }
     if (over(user->n_clients, user->max_clients)) {
-        client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS, "no more connections allowed (max_user_client_connections)");
+        client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS,
+                          "no more connections allowed (max_user_client_connections)");
         return false;
     }
     return true;
@@ -99,7 +101,8 @@ static void put_parameters(struct client *c, const struct params *reported, stru
     for (unsigned i = 0; i < reported->n; i++) {
         const char *own = params_get(c->params, reported->entries[i].name);
 
-        startup_put_parameter(out, reported->entries[i].name, own != NULL ? own : reported->entries[i].value);
+        startup_put_parameter(out, reported->entries[i].name,
+                              own != NULL ? own : reported->entries[i].value);
     }
 }
 
@@ -284,7 +287,8 @@ static void on_inject_failed(struct lease *l, const struct pg_error *e)
     if (e != NULL) {
         why = *e;
     } else {
-        pg_error_set(&why, SQLSTATE_PROTOCOL_VIOLATION, "startup parameters were refused by the server");
+        pg_error_set(&why, SQLSTATE_PROTOCOL_VIOLATION,
+                     "startup parameters were refused by the server");
     }
     lease_release(l);
     client_close(c, &why);
@@ -352,7 +356,9 @@ void client_login_begin(struct client *c)
         client_log(c, LOG_LOG_LEVEL, "login attempt: db=%s user=%s tls=%s%s%s", db->name, l->user,
                    c->is_tls ? tls_info(c->conn.tls, tls, sizeof(tls)) : "no",
                    c->replication != REPLICATION_NONE ? " replication=" : "",
-                   c->replication != REPLICATION_NONE ? replication_name((enum replication)c->replication) : "");
+                   c->replication != REPLICATION_NONE
+                       ? replication_name((enum replication)c->replication)
+                       : "");
     }
     if (c->replication != REPLICATION_NONE) {
         client_replication_begin(c);

@@ -15,14 +15,14 @@
 #include "daemon/client_relay.h"
 
 enum notify_verdict {
-    NOTIFY_GO_ON, /* nothing stands in the way: send it */
-    NOTIFY_ALONE, /* send it, and nothing of the client's behind it before its ReadyForQuery */
-    NOTIFY_MORE,  /* the whole message is needed first */
-    NOTIFY_AFTER, /* hold it back until what is in flight is answered */
-    NOTIFY_WAIT,  /* hold it back until client_hub_go_on() */
-    NOTIFY_REFUSE, /* notify_mode = refuse: make it fail */
+    NOTIFY_GO_ON,    /* nothing stands in the way: send it */
+    NOTIFY_ALONE,    /* send it, and nothing of the client's behind it before its ReadyForQuery */
+    NOTIFY_MORE,     /* the whole message is needed first */
+    NOTIFY_AFTER,    /* hold it back until what is in flight is answered */
+    NOTIFY_WAIT,     /* hold it back until client_hub_go_on() */
+    NOTIFY_REFUSE,   /* notify_mode = refuse: make it fail */
     NOTIFY_TOO_MANY, /* over max_listen_channels: make it fail */
-    NOTIFY_CLOSED, /* the client is closed */
+    NOTIFY_CLOSED,   /* the client is closed */
 };
 
 struct client_notify;
@@ -34,7 +34,8 @@ struct client_notify *client_notify_free(struct client_notify *n);
  * true: hold it back until client_hub_go_on(); or the client is closed. */
 bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f);
 /* A Query of which @len bytes are there. */
-enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size_t len, const struct frame *f);
+enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size_t len,
+                                        const struct frame *f);
 /* A Parse of @stmt: only NOTIFY_GO_ON or NOTIFY_REFUSE. */
 enum notify_verdict client_notify_parse(const struct client *c, struct stmt *stmt);
 /* A Bind of @stmt (NULL: not known). */

@@ -139,7 +139,8 @@ static bool need_server(struct relay *r)
         return true;
     }
     if (UNLIKELY(c->server->state == SERVER_WAITS_FOR_SERVERS)) {
-        client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN, "pooler is shutting down"); /* nothing is granted any more */
+        client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN,
+                          "pooler is shutting down"); /* nothing is granted any more */
         return false;
     }
     switch (lease_request(&c->lease, c->pool, &e)) {
@@ -224,9 +225,11 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
         }
     }
     if (UNLIKELY(client_echo_is_on(c))) {
-        client_echo_note(c, m + FRAME_HEADER_BYTES, MIN(len, (size_t)f->total) - FRAME_HEADER_BYTES);
+        client_echo_note(c, m + FRAME_HEADER_BYTES,
+                         MIN(len, (size_t)f->total) - FRAME_HEADER_BYTES);
     }
-    c->unnamed = stmt_unref(c->unnamed); /* a simple query drops the unnamed statement, there as well */
+    c->unnamed =
+        stmt_unref(c->unnamed); /* a simple query drops the unnamed statement, there as well */
     r->b->unnamed = stmt_unref(r->b->unnamed);
     r->b->unnamed_of = 0;
     taken = extended_query(r, m, len, f);
@@ -239,7 +242,8 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
 static void refuse_message(struct client *c, uint8_t type)
 {
     if (type >= 0x20 && type < 0x7f) {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid frontend message type '%c' or length", type);
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION,
+                          "invalid frontend message type '%c' or length", type);
     } else {
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid frontend message type %u", type);
     }
@@ -257,7 +261,8 @@ static size_t execute_portal(struct relay *r, const uint8_t *m, size_t len, cons
     if (len < f->total) {
         return 0;
     }
-    if (!inflight_is_skipping(&r->b->inflight) && memchr(portal, '\0', f->total - FRAME_HEADER_BYTES) != NULL) {
+    if (!inflight_is_skipping(&r->b->inflight) &&
+        memchr(portal, '\0', f->total - FRAME_HEADER_BYTES) != NULL) {
         switch (client_notify_execute(r->c, portal)) {
         case NOTIFY_AFTER:
             relay_hold(r, HOLD_ORDER);
@@ -364,7 +369,8 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
         if (f.total <= PATIENT_BYTES && len < f.total) {
             return 0;
         }
-        if (f.type == 'Q' && c->server->config->settings.disable_pqexec && extended_is_multi(m, len)) {
+        if (f.type == 'Q' && c->server->config->settings.disable_pqexec &&
+            extended_is_multi(m, len)) {
             refuse_message(c, f.type);
             return 0;
         }
@@ -389,7 +395,8 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
  * end of a hold. */
 static size_t work(struct client *c, const uint8_t *data, size_t len)
 {
-    struct relay r; /* not an initialiser: it would clear the out vector, some kilobytes, each time */
+    struct relay
+        r; /* not an initialiser: it would clear the out vector, some kilobytes, each time */
     size_t at = 0;
 
     r.c = c;
@@ -575,7 +582,8 @@ void client_relay_writable(struct client *c)
 void client_relay_refuse(struct client *c, const struct pg_error *e)
 {
     struct buf msg = BUF_INIT(8192);
-    bool is_simple = c->in != NULL && c->in->len > 0 && (c->in->data[0] == 'Q' || c->in->data[0] == 'F');
+    bool is_simple =
+        c->in != NULL && c->in->len > 0 && (c->in->data[0] == 'Q' || c->in->data[0] == 'F');
     struct frame f;
 
     lease_abandon(&c->lease);

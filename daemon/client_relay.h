@@ -19,8 +19,9 @@ struct relay {
 /* Each false: the server connection is gone, the client was told; stop. */
 MUSTCHECK bool relay_flush(struct relay *r);
 MUSTCHECK bool relay_note(struct relay *r, enum inflight_kind kind);
-MUSTCHECK bool relay_note_statement(struct relay *r, enum inflight_kind kind, enum inflight_origin origin,
-                                    struct prepared *prepared, uint32_t server_id);
+MUSTCHECK bool relay_note_statement(struct relay *r, enum inflight_kind kind,
+                                    enum inflight_origin origin, struct prepared *prepared,
+                                    uint32_t server_id);
 
 /* Sends the message, or as much of it as is there; the rest follows by itself. Returns how much was taken. */
 size_t relay_pass_on(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
@@ -41,7 +42,8 @@ void client_hub_go_on(struct client *c);
 #define CLIENT_MAX_STATEMENTS 65536U
 
 /* client_replication.c: a message for the server connection of a client that replicates. */
-size_t client_replication_send(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
+size_t client_replication_send(struct relay *r, const uint8_t *m, size_t len,
+                               const struct frame *f);
 
 /* client_extended.c. Each takes a message of which @len bytes are there and returns how many are dealt with; 0: more are
  * needed, or the client is on hold or closed. */

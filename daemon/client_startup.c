@@ -110,10 +110,12 @@ static void handshake(struct client *c)
     }
 }
 
-static void begin_tls(struct client *c, enum tls_accept_kind kind, const void *early, size_t n_early)
+static void begin_tls(struct client *c, enum tls_accept_kind kind, const void *early,
+                      size_t n_early)
 {
     struct client_login *l = c->u.login;
-    struct tls *tls = tls_accept_new(c->server->client_tls, conn_fd(&c->conn), kind, early, n_early);
+    struct tls *tls =
+        tls_accept_new(c->server->client_tls, conn_fd(&c->conn), kind, early, n_early);
 
     if (tls == NULL) {
         client_close_quiet(c, "TLS setup failed: out of memory");
@@ -136,7 +138,8 @@ static void on_ssl_request(struct client *c)
     }
     if (l->packet.len > STARTUP_HEADER_BYTES) {
         /* CVE-2021-23214: bytes sent before the encryption must not be taken for encrypted ones. */
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "received unencrypted data after SSL request");
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION,
+                          "received unencrypted data after SSL request");
         return;
     }
     buf_clear(&l->packet);
@@ -214,7 +217,8 @@ static void on_packet(struct client *c)
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid startup packet layout");
         return;
     case STARTUP_TOO_MANY:
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "too many startup parameters: at most %d are allowed",
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION,
+                          "too many startup parameters: at most %d are allowed",
                           STARTUP_MAX_PARAMS);
         return;
     case STARTUP_OK:
@@ -263,7 +267,8 @@ static void read_packet(struct client *c)
         return;
     }
     buf_commit(&l->packet, (size_t)n);
-    if (l->packet.data[0] == TLS_RECORD_HANDSHAKE && !c->is_tls) { /* PostgreSQL 17's sslnegotiation=direct */
+    if (l->packet.data[0] == TLS_RECORD_HANDSHAKE &&
+        !c->is_tls) { /* PostgreSQL 17's sslnegotiation=direct */
         struct buf early = l->packet;
 
         if (!tls_is_offered(c) || l->tls_tried) {

@@ -41,45 +41,47 @@ struct server {
     struct loop *loop;
     struct resolver *resolver;
     struct pool_env *env;
-    struct config *config;      /* in force; owned */
+    struct config *config; /* in force; owned */
     enum server_state state;
     usec_t started_us;
     uint64_t started_wall_us;
 
-    struct list listeners;      /* struct listener by its link */
+    struct list listeners;          /* struct listener by its link */
     struct tls_context *client_tls; /* NULL: TLS is not offered */
 
-    struct buf *spare[SERVER_SPARE_BUFS]; /* empty buffers of clients that waited, for the next ones */
+    struct buf
+        *spare[SERVER_SPARE_BUFS]; /* empty buffers of clients that waited, for the next ones */
     unsigned n_spare;
-    struct list logins;         /* clients that have not logged in yet, oldest first */
-    struct list consoles;       /* clients of the console */
+    struct list logins;   /* clients that have not logged in yet, oldest first */
+    struct list consoles; /* clients of the console */
     struct loop_timer login_timer;
-    struct client **slots;      /* by virtual pid - 1; NULL: free */
+    struct client **slots; /* by virtual pid - 1; NULL: free */
     uint32_t n_slots;
     uint32_t first_free_hint;
-    unsigned n_clients;         /* every connection of a client counts, also before its login */
-    unsigned n_logged_in;       /* clients in pools */
+    unsigned n_clients;   /* every connection of a client counts, also before its login */
+    unsigned n_logged_in; /* clients in pools */
 
     uint8_t process_key[SCRAM_KEY_BYTES]; /* mock salts */
     struct scram_cache *mock_cache;
-    enum secret_kind queried_kind; /* of what auth_query found last: who it does not find looks the same */
+    enum secret_kind
+        queried_kind; /* of what auth_query found last: who it does not find looks the same */
     struct auth_worker *auth_worker; /* PAM and LDAP; NULL until the first such login */
-    struct canon_table *canon;  /* parameter values in the server's own spelling */
+    struct canon_table *canon;       /* parameter values in the server's own spelling */
 
     struct loop_timer stats_timer;
     usec_t stats_since_us;
-    struct loop_deferred changed;       /* wakes console commands that wait */
-    struct list waiters;                /* struct server_waiter */
-    struct loop_timer janitor;          /* idle pools, auto-databases */
-    struct loop_deferred sweep;         /* frees what a reload took away */
-    bool sweep_again;                   /* ... some of which is still in use */
-    struct loop_deferred ending;        /* server_end() */
+    struct loop_deferred changed; /* wakes console commands that wait */
+    struct list waiters;          /* struct server_waiter */
+    struct loop_timer janitor;    /* idle pools, auto-databases */
+    struct loop_deferred sweep;   /* frees what a reload took away */
+    bool sweep_again;             /* ... some of which is still in use */
+    struct loop_deferred ending;  /* server_end() */
     char end_text[128];
-    bool is_paused;                     /* PAUSE of all databases: new ones begin paused too */
-    struct signals *signals;            /* daemon/signals.c's own */
-    struct watchdog *watchdog;          /* daemon/systemd.c's own */
-    struct pool_env_ops env_ops;        /* the pools find their way up by its address */
-    void *admin;                        /* daemon/admin.c's own */
+    bool is_paused;              /* PAUSE of all databases: new ones begin paused too */
+    struct signals *signals;     /* daemon/signals.c's own */
+    struct watchdog *watchdog;   /* daemon/systemd.c's own */
+    struct pool_env_ops env_ops; /* the pools find their way up by its address */
+    void *admin;                 /* daemon/admin.c's own */
     struct server_options options;
     char *ini_path;
 };

@@ -42,8 +42,8 @@ static void write_line(const struct pool_stats *averages)
         uint64_t figure;
 
         memcpy(&figure, (const char *)averages + line_parts[i].at, sizeof(figure));
-        (void)buf_append_fmt(&line, "%s%s%" PRIu64 "%s", i == 0 ? "" : ", ", line_parts[i].before, figure,
-                             line_parts[i].behind); /* always fits */
+        (void)buf_append_fmt(&line, "%s%s%" PRIu64 "%s", i == 0 ? "" : ", ", line_parts[i].before,
+                             figure, line_parts[i].behind); /* always fits */
     }
     log_info("stats: %s", buf_cstr(&line));
     buf_done(&line);

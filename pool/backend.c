@@ -39,7 +39,8 @@ void backend_set_state(struct backend *b, enum backend_state to)
     fatal_unless((states[b->state].next & BIT(to)) != 0);
     list_remove(&b->pool->backends[b->state], &b->link);
     if (to == BACKEND_IDLE && !b->pool->limits.round_robin) {
-        list_add_head(&b->pool->backends[to], &b->link); /* the last used one first: the rest may idle out */
+        list_add_head(&b->pool->backends[to],
+                      &b->link); /* the last used one first: the rest may idle out */
     } else if (to == BACKEND_IDLE) {
         list_add_head(&b->pool->backends[to], &b->link); /* taken from the tail: turns */
     } else {
@@ -59,8 +60,9 @@ void backend_log(const struct backend *b, enum log_level level, const char *fmt,
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, args); /* cut is meant */
     va_end(args);
-    log_write(level, "S-%p: %s/%s@%s:%u %s", (const void *)b, b->pool->db->name, b->pool->user->name,
-              b->peer.text[0] != '\0' ? b->peer.text : b->host_name, b->port, text);
+    log_write(level, "S-%p: %s/%s@%s:%u %s", (const void *)b, b->pool->db->name,
+              b->pool->user->name, b->peer.text[0] != '\0' ? b->peer.text : b->host_name, b->port,
+              text);
 }
 
 bool backend_is_expired(const struct backend *b)
@@ -79,7 +81,8 @@ static void say_goodbye(struct backend *b)
     static const uint8_t terminate[5] = {'X', 0, 0, 0, 4};
 
     /* Not in the middle of a message of the owner's, whose end it would be taken for. */
-    if (conn_is_open(&b->conn) && b->state >= BACKEND_SETUP && b->body_left == 0 && b->out_left == 0) {
+    if (conn_is_open(&b->conn) && b->state >= BACKEND_SETUP && b->body_left == 0 &&
+        b->out_left == 0) {
         /* When it cannot be sent the server sees the end of the connection all the same. */
         (void)!conn_send(&b->conn, b->pool->env->loop, terminate, sizeof(terminate));
     }

@@ -59,46 +59,52 @@ struct backend {
     struct pool *pool;
     struct conn conn;
     enum backend_state state;
-    uint8_t tx_status;     /* of the last ReadyForQuery: 'I', 'T', 'E' */
-    bool close_needed;     /* closed as soon as it is free */
-    bool was_used;         /* server_lifetime = 0: used once */
-    bool told_error;       /* a FATAL of the server went to the lease's owner */
-    bool injected_failed;  /* an injected statement ended in an error; the text is in last_error */
-    bool is_checked;       /* idle: server_check_query was answered just now, for who waits */
-    bool is_reset;         /* cleaning: the reset query was sent */
-    bool is_rolled_back;   /* cleaning: ROLLBACK was sent */
-    bool needs_reset;      /* cleaning: the reset query is due */
-    bool is_polite;        /* cleaning: the owner said goodbye, its last query may run a little longer */
-    bool cancel_sent;      /* cleaning: the abandoned query was cancelled */
+    uint8_t tx_status;    /* of the last ReadyForQuery: 'I', 'T', 'E' */
+    bool close_needed;    /* closed as soon as it is free */
+    bool was_used;        /* server_lifetime = 0: used once */
+    bool told_error;      /* a FATAL of the server went to the lease's owner */
+    bool injected_failed; /* an injected statement ended in an error; the text is in last_error */
+    bool is_checked;      /* idle: server_check_query was answered just now, for who waits */
+    bool is_reset;        /* cleaning: the reset query was sent */
+    bool is_rolled_back;  /* cleaning: ROLLBACK was sent */
+    bool needs_reset;     /* cleaning: the reset query is due */
+    bool is_polite;   /* cleaning: the owner said goodbye, its last query may run a little longer */
+    bool cancel_sent; /* cleaning: the abandoned query was cancelled */
     uint32_t unread_bytes; /* cleaning: results that came for nobody since its goodbye */
     bool is_hub;           /* a LISTEN hub of the pool: never leased */
-    bool listens;          /* a client's LISTEN has completed on it: UNLISTEN * is due before anybody else has it */
-    bool is_unlistened;    /* cleaning: UNLISTEN * was sent */
-    uint32_t owner_pid;    /* the virtual pid of who has it or had it last; 0: nobody */
+    bool
+        listens; /* a client's LISTEN has completed on it: UNLISTEN * is due before anybody else has it */
+    bool is_unlistened;     /* cleaning: UNLISTEN * was sent */
+    uint32_t owner_pid;     /* the virtual pid of who has it or had it last; 0: nobody */
     struct notify_hub *hub; /* whose connection it is, when is_hub */
     uint64_t id;
-    uint64_t generation;   /* of the pool when it was opened */
-    struct lease *lease;   /* BACKEND_ACTIVE */
+    uint64_t generation;          /* of the pool when it was opened */
+    struct lease *lease;          /* BACKEND_ACTIVE */
     enum replication replication; /* not NONE: opened for one client, has no other one ever */
-    struct lease *opens_for;  /* replication, until it has logged in: who is to have it */
-    struct params *startup;   /* replication: what the server is told at the start; owned reference; NULL: nothing */
-    struct params *reported;  /* replication: all parameters that the server told at the login; owned reference */
+    struct lease *opens_for;      /* replication, until it has logged in: who is to have it */
+    struct params *
+        startup; /* replication: what the server is told at the start; owned reference; NULL: nothing */
+    struct params *
+        reported; /* replication: all parameters that the server told at the login; owned reference */
     struct target *target; /* owned reference: what it was opened with */
 
     struct inflight inflight;
-    struct buf in;         /* the beginning of a message that has to be looked at as a whole */
-    uint32_t body_left;    /* bytes of the message under way that have not come yet */
+    struct buf in;      /* the beginning of a message that has to be looked at as a whole */
+    uint32_t body_left; /* bytes of the message under way that have not come yet */
     enum backend_body body_as;
     uint64_t describe_hash; /* of the description of the statement at the head, while it comes */
-    struct buf to_close;   /* numbers of statements that are given up: their Close goes with the next request */
+    struct buf
+        to_close; /* numbers of statements that are given up: their Close goes with the next request */
 
-    uint32_t out_left;     /* bytes of the owner's message under way to the server that have not come yet */
+    uint32_t
+        out_left; /* bytes of the owner's message under way to the server that have not come yet */
 
-    struct params *params_undo; /* in force before the injected statement that is under way; owned reference */
+    struct params *
+        params_undo; /* in force before the injected statement that is under way; owned reference */
     struct params *params; /* in force: what is tracked, and what was set for a client */
     struct stmt_cache stmts;
-    struct stmt *unnamed;  /* what the unnamed statement is; owned reference; NULL: not known */
-    uint64_t unnamed_of;   /* the id of the client whose it is */
+    struct stmt *unnamed; /* what the unnamed statement is; owned reference; NULL: not known */
+    uint64_t unnamed_of;  /* the id of the client whose it is */
 
     uint32_t pid;
     uint8_t key[BACKEND_KEY_MAX_BYTES];
@@ -106,28 +112,29 @@ struct backend {
     struct backend_address peer;
     struct backend_address local;
     uint32_t dns_version;
-    char host_name[64];    /* as configured, for logs and for the cancel */
+    char host_name[64]; /* as configured, for logs and for the cancel */
     unsigned port;
-    char *host;            /* full; owned */
+    char *host; /* full; owned */
 
-    usec_t connected_us;   /* the socket was opened; 0: not yet */
-    usec_t request_us;     /* the last time it was asked for something */
+    usec_t connected_us; /* the socket was opened; 0: not yet */
+    usec_t request_us;   /* the last time it was asked for something */
     usec_t idle_since_us;
-    usec_t query_start_us; /* 0: no query runs */
-    usec_t xact_start_us;  /* 0: no transaction is open */
-    usec_t lifetime_us;    /* with its jitter */
+    usec_t query_start_us;  /* 0: no query runs */
+    usec_t xact_start_us;   /* 0: no transaction is open */
+    usec_t lifetime_us;     /* with its jitter */
     usec_t query_cancel_us; /* query_timeout has cancelled the running query then; 0: it has not */
-    unsigned n_cancels;    /* cancel requests on their way to it */
-    struct pg_error *last_error; /* what the server said last that we had to look at; owned; NULL: nothing */
+    unsigned n_cancels;     /* cancel requests on their way to it */
+    struct pg_error
+        *last_error; /* what the server said last that we had to look at; owned; NULL: nothing */
 
     struct backend_connect *connect; /* BACKEND_CONNECTING */
     struct resolve_request resolve;
     unsigned hosts_tried;
     unsigned host_at;
-    struct backend_login *login;     /* BACKEND_LOGIN */
-    struct loop_timer timer;         /* login, setup, check, cleaning */
+    struct backend_login *login; /* BACKEND_LOGIN */
+    struct loop_timer timer;     /* login, setup, check, cleaning */
     struct loop_deferred free_later;
-    const char *close_reason;        /* static */
+    const char *close_reason; /* static */
 };
 
 /* Starts a connection attempt; the pool counts it from now on. NULL: out of memory. */
@@ -184,7 +191,8 @@ static inline bool backend_is_quiet(const struct backend *b)
 }
 
 /* "S-0x...: db/user@addr:port text" */
-void backend_log(const struct backend *b, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void backend_log(const struct backend *b, enum log_level level, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 
 /* --- between the files of a backend: backend.c, backend_open.c, backend_login.c, backend_read.c, backend_clean.c --- */
 

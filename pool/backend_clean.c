@@ -21,7 +21,8 @@ static void on_clean_timer(struct loop_timer *timer);
 
 static usec_t clean_limit_us(const struct pool *pool)
 {
-    return pool->limits.rollback_timeout_us > 0 ? pool->limits.rollback_timeout_us : 10 * USEC_PER_SEC;
+    return pool->limits.rollback_timeout_us > 0 ? pool->limits.rollback_timeout_us
+                                                : 10 * USEC_PER_SEC;
 }
 
 static bool send_query(struct backend *b, const char *sql)
@@ -48,7 +49,8 @@ static void send_sync(struct backend *b)
  * own Sync has done. */
 static void abort_batch(struct backend *b)
 {
-    static const char body[] = "\0" STMT_SERVER_NAME_PREFIX "none\0\0\0\0\0\0"; /* portal, statement, three counts */
+    static const char body[] =
+        "\0" STMT_SERVER_NAME_PREFIX "none\0\0\0\0\0\0"; /* portal, statement, three counts */
     uint8_t header[FRAME_HEADER_BYTES] = {'B'};
     struct outvec v;
 
@@ -174,7 +176,8 @@ static void on_clean_timer(struct loop_timer *timer)
 
 void backend_clean_unread(struct backend *b, uint32_t bytes)
 {
-    if (b->state != BACKEND_CLEANING || !b->is_polite || b->pool->limits.abandoned == POOL_ABANDONED_WAIT) {
+    if (b->state != BACKEND_CLEANING || !b->is_polite ||
+        b->pool->limits.abandoned == POOL_ABANDONED_WAIT) {
         return;
     }
     b->unread_bytes += MIN(bytes, UNREAD_MAX_BYTES);
@@ -211,7 +214,8 @@ void backend_clean_up(struct backend *b)
         return;
     }
     if (pool->limits.abandoned != POOL_ABANDONED_WAIT) {
-        loop_timer_set(pool->env->loop, &b->timer, b->is_polite ? GOODBYE_GRACE_US : ABANDONED_GRACE_US);
+        loop_timer_set(pool->env->loop, &b->timer,
+                       b->is_polite ? GOODBYE_GRACE_US : ABANDONED_GRACE_US);
     }
     if (b->inflight.copy_in) {
         backend_abort_copy(b);
@@ -228,7 +232,8 @@ void backend_start_check(struct backend *b)
     backend_set_state(b, BACKEND_CHECK);
     loop_timer_init(&b->timer, on_clean_timer);
     loop_timer_set(pool->env->loop, &b->timer,
-                   pool->limits.server_connect_timeout_us > 0 ? pool->limits.server_connect_timeout_us
-                                                              : 15 * USEC_PER_SEC);
+                   pool->limits.server_connect_timeout_us > 0
+                       ? pool->limits.server_connect_timeout_us
+                       : 15 * USEC_PER_SEC);
     (void)send_query(b, strcmp(sql, " ") == 0 ? "" : sql); /* false: it is closed */
 }

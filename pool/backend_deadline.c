@@ -30,7 +30,8 @@ static void expire(struct backend *b, const char *sqlstate, const char *text)
 static void check_query(struct backend *b)
 {
     struct pool *pool = b->pool;
-    usec_t wait_us = pool->limits.cancel_wait_timeout_us > 0 ? pool->limits.cancel_wait_timeout_us : 10 * USEC_PER_SEC;
+    usec_t wait_us = pool->limits.cancel_wait_timeout_us > 0 ? pool->limits.cancel_wait_timeout_us
+                                                             : 10 * USEC_PER_SEC;
 
     if (b->query_cancel_us != 0) {
         if (is_over(pool, b->query_cancel_us, wait_us)) {
@@ -66,7 +67,8 @@ void backend_check_deadlines(struct backend *b)
         expire(b, SQLSTATE_TRANSACTION_TIMEOUT, "transaction timeout");
         return;
     }
-    if (idle && in_transaction && is_over(pool, b->request_us, pool->limits.idle_transaction_timeout_us)) {
+    if (idle && in_transaction &&
+        is_over(pool, b->request_us, pool->limits.idle_transaction_timeout_us)) {
         expire(b, SQLSTATE_IDLE_IN_TRANSACTION_TIMEOUT, "idle transaction timeout");
         return;
     }

@@ -106,11 +106,14 @@ static void answer_md5(struct backend *b, const uint8_t *salt)
     enum md5_verdict verdict = MD5_OK;
 
     if (secret_is_set(&known->password)) {
-        verdict = md5_secret_make(known->password.data, known->password.len, b->pool->user->name, secret);
+        verdict =
+            md5_secret_make(known->password.data, known->password.len, b->pool->user->name, secret);
     } else if (known->md5[0] != '\0') {
         memcpy(secret, known->md5, sizeof(secret));
     } else {
-        fail_auth(b, "the server asks for an md5 password, neither a password nor its md5 secret is known");
+        fail_auth(
+            b,
+            "the server asks for an md5 password, neither a password nor its md5 secret is known");
         return;
     }
     if (verdict == MD5_OK) {
@@ -152,7 +155,9 @@ static void start_scram(struct backend *b, const uint8_t *list, size_t len)
     struct buf body = BUF_INIT(SCRAM_MESSAGE_MAX + 64);
 
     if (!secret_is_set(&known->password) && !known->scram.has_client_key) {
-        fail_auth(b, "the server asks for SCRAM, neither a password nor SCRAM keys are known for the user");
+        fail_auth(
+            b,
+            "the server asks for SCRAM, neither a password nor SCRAM keys are known for the user");
         return;
     }
     if (b->conn.tls != NULL) {
@@ -193,7 +198,8 @@ static enum scram_verdict find_keys(struct backend *b)
                                   .iterations = scram_client_iterations(l->scram)};
 
     q.salt = scram_client_salt(l->scram, &q.salt_len);
-    if (known->scram.has_client_key && scram_keys_fit(&known->scram, q.salt, q.salt_len, q.iterations)) {
+    if (known->scram.has_client_key &&
+        scram_keys_fit(&known->scram, q.salt, q.salt_len, q.iterations)) {
         l->keys = known->scram;
         return SCRAM_OK;
     }
@@ -210,7 +216,8 @@ static void go_on_with_scram(struct backend *b, const uint8_t *msg, size_t len)
     enum scram_verdict verdict;
 
     if (l->scram == NULL) {
-        fail(b, SQLSTATE_PROTOCOL_VIOLATION, "the server goes on with a SASL exchange that was not begun");
+        fail(b, SQLSTATE_PROTOCOL_VIOLATION,
+             "the server goes on with a SASL exchange that was not begun");
         return;
     }
     verdict = scram_client_challenge(l->scram, msg, len);
@@ -223,17 +230,19 @@ static void go_on_with_scram(struct backend *b, const uint8_t *msg, size_t len)
     if (verdict == SCRAM_OK) {
         send_message(b, 'p', final.data, final.len);
     } else {
-        fail_auth(b, verdict == SCRAM_E_KEYS
-                         ? "the SCRAM keys that are known belong to another secret than the server's"
-                         : scram_verdict_text(verdict));
+        fail_auth(b,
+                  verdict == SCRAM_E_KEYS
+                      ? "the SCRAM keys that are known belong to another secret than the server's"
+                      : scram_verdict_text(verdict));
     }
     buf_done_secret(&final);
 }
 
 static void finish_scram(struct backend *b, const uint8_t *msg, size_t len)
 {
-    enum scram_verdict verdict =
-        b->login->scram == NULL ? SCRAM_E_MALFORMED : scram_client_verify(b->login->scram, msg, len);
+    enum scram_verdict verdict = b->login->scram == NULL
+                                     ? SCRAM_E_MALFORMED
+                                     : scram_client_verify(b->login->scram, msg, len);
 
     if (verdict != SCRAM_OK) {
         fail_auth(b, scram_verdict_text(verdict));
@@ -359,7 +368,8 @@ static void on_ready(struct backend *b)
         fail(b, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return;
     }
-    if (b->replication != REPLICATION_NONE) { /* the client's own startup parameters: nobody else's defaults */
+    if (b->replication !=
+        REPLICATION_NONE) { /* the client's own startup parameters: nobody else's defaults */
         b->reported = welcome;
         backend_login_done(b);
         return;

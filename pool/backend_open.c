@@ -20,7 +20,8 @@ static void on_login_timer(struct loop_timer *timer)
     struct pg_error e;
 
     if (b->state == BACKEND_CONNECTING && b->hosts_tried < b->target->n_hosts) {
-        backend_log(b, LOG_WARNING_LEVEL, "connect failed, trying the next host: server_connect_timeout");
+        backend_log(b, LOG_WARNING_LEVEL,
+                    "connect failed, trying the next host: server_connect_timeout");
         b->connect = backend_connect_free(b->connect);
         resolve_cancel(b->pool->env->resolver, &b->resolve);
         backend_connect_next(b);
@@ -39,7 +40,8 @@ static usec_t draw_lifetime(const struct pool *pool)
         return lifetime_us;
     }
     secret_random(&random, sizeof(random));
-    return lifetime_us - (usec_t)((double)lifetime_us * pool->limits.lifetime_jitter / 100 * random / UINT32_MAX);
+    return lifetime_us -
+           (usec_t)((double)lifetime_us * pool->limits.lifetime_jitter / 100 * random / UINT32_MAX);
 }
 
 /* For the replication of @l's owner, who waits in pool->opening from now on. */
@@ -106,7 +108,8 @@ struct backend *backend_open_hub(struct pool *pool, struct notify_hub *hub)
 
 bool backend_open_for(struct pool *pool, struct lease *l)
 {
-    return open_backend(pool, NULL, l) != NULL || l->state != LEASE_WAITING; /* not waiting: it was told */
+    return open_backend(pool, NULL, l) != NULL ||
+           l->state != LEASE_WAITING; /* not waiting: it was told */
 }
 
 void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_server)
@@ -119,7 +122,8 @@ void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_
     if (b->state == BACKEND_CLOSED) {
         return;
     }
-    backend_log(b, LOG_WARNING_LEVEL, "%s: %s", from_server ? "server login failed" : "connect failed",
+    backend_log(b, LOG_WARNING_LEVEL, "%s: %s",
+                from_server ? "server login failed" : "connect failed",
                 log_escape(text, sizeof(text), why.message));
     if (b->is_hub) {
         backend_close(b, "hub: connect failed", &why); /* the hub tries again by itself */
@@ -161,7 +165,8 @@ static void taken_over(struct backend *b, const struct backend_connect_result *r
     loop_io_again(loop, &b->conn.io); /* the first message waits already */
 }
 
-static void on_connect(struct backend_connect *c, void *owner, const struct backend_connect_result *r)
+static void on_connect(struct backend_connect *c, void *owner,
+                       const struct backend_connect_result *r)
 {
     struct backend *b = owner;
     struct pg_error e;
@@ -284,7 +289,8 @@ static void on_resolved(struct resolve_request *req, const struct resolve_answer
     if (answer->status != RESOLVE_OK) {
         struct pg_error e;
 
-        pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server DNS lookup failed: %s: %s", b->host_name, answer->error);
+        pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server DNS lookup failed: %s: %s", b->host_name,
+                     answer->error);
         if (b->hosts_tried < b->target->n_hosts) {
             backend_connect_next(b);
             return;
@@ -311,7 +317,8 @@ void backend_connect_next(struct backend *b)
     if (b->pool->limits.server_connect_timeout_us > 0) { /* each host has its own */
         loop_timer_set(b->pool->env->loop, &b->timer, b->pool->limits.server_connect_timeout_us);
     }
-    (void)snprintf(b->host_name, sizeof(b->host_name), "%s", host->name); /* for logs: cut is meant */
+    (void)snprintf(b->host_name, sizeof(b->host_name), "%s",
+                   host->name); /* for logs: cut is meant */
     b->port = host->port;
     if (host->name[0] == '/' || host->name[0] == '@') {
         start_connect(b, b->host, NULL);
@@ -365,7 +372,9 @@ void backend_login_done(struct backend *b)
 void backend_setup_ready(struct backend *b)
 {
     if (b->injected_failed) {
-        struct pg_error e = {.severity = "FATAL", .sqlstate = SQLSTATE_CANNOT_CONNECT, .message = "connect_query failed"};
+        struct pg_error e = {.severity = "FATAL",
+                             .sqlstate = SQLSTATE_CANNOT_CONNECT,
+                             .message = "connect_query failed"};
 
         if (b->last_error != NULL) {
             e = *b->last_error;

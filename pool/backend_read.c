@@ -110,7 +110,8 @@ static void on_void(void *arg, const struct inflight_entry *e)
 static void close_statement_later(struct backend *b, uint32_t server_id)
 {
     if (server_id != 0 && !buf_append(&b->to_close, &server_id, sizeof(server_id))) {
-        b->close_needed = true; /* too many to remember: the server's memory is freed with the connection */
+        b->close_needed =
+            true; /* too many to remember: the server's memory is freed with the connection */
     }
 }
 
@@ -254,7 +255,8 @@ static bool on_own_ready(struct reader *rd)
         if (b->injected_failed) {
             struct pg_error e;
 
-            pg_error_set(&e, SQLSTATE_CONNECTION_FAILURE, "the session's parameters could not be set on the server: %s",
+            pg_error_set(&e, SQLSTATE_CONNECTION_FAILURE,
+                         "the session's parameters could not be set on the server: %s",
                          b->last_error != NULL ? b->last_error->message : "?");
             backend_close(b, "injected statement failed", &e);
             return false;
@@ -383,10 +385,12 @@ static void forward_doom(struct reader *rd, const struct inflight_entry *e)
     if (e->prepared == NULL && e->server_id == INFLIGHT_TOO_MANY) {
         forward_own(rd, "53400", "too many channels to listen to (max_listen_channels)");
     } else if (e->prepared == NULL) {
-        forward_own(rd, SQLSTATE_FEATURE_NOT_SUPPORTED,
-                    "LISTEN is switched off in this pooling mode (notify_mode): use a session pool");
+        forward_own(
+            rd, SQLSTATE_FEATURE_NOT_SUPPORTED,
+            "LISTEN is switched off in this pooling mode (notify_mode): use a session pool");
     } else if (e->kind == INFLIGHT_PARSE) {
-        (void)snprintf(text, sizeof(text), "prepared statement \"%s\" already exists", e->prepared->name);
+        (void)snprintf(text, sizeof(text), "prepared statement \"%s\" already exists",
+                       e->prepared->name);
         forward_own(rd, "42P05", text);
     } else {
         forward_own(rd, SQLSTATE_FEATURE_NOT_SUPPORTED, "cached plan must not change result type");
@@ -406,7 +410,8 @@ static bool on_error(struct reader *rd, const uint8_t *m, size_t len, enum infli
 {
     struct backend *b = rd->b;
     const struct inflight_entry *head = inflight_head(&b->inflight);
-    enum inflight_origin origin = head != NULL ? (enum inflight_origin)head->origin : INFLIGHT_OF_CLIENT;
+    enum inflight_origin origin =
+        head != NULL ? (enum inflight_origin)head->origin : INFLIGHT_OF_CLIENT;
     bool ours = origin == INFLIGHT_INJECTED && head->kind == INFLIGHT_QUERY;
 
     backend_remember_error(b, m + FRAME_HEADER_BYTES, len - FRAME_HEADER_BYTES);
@@ -435,7 +440,8 @@ static bool on_error(struct reader *rd, const uint8_t *m, size_t len, enum infli
         settle(rd);
         if (!ours && b->lease != NULL && b->lease->ops->resumed != NULL) {
             hand_over(rd);
-            b->lease->ops->resumed(b->lease); /* it may wait for a statement of ours that is void now */
+            b->lease->ops->resumed(
+                b->lease); /* it may wait for a statement of ours that is void now */
             if (b->state == BACKEND_CLOSED) {
                 return false;
             }
@@ -510,7 +516,8 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
         return on_error(rd, m, len, step);
     case 'A':
         if (b->is_hub) {
-            return (notify_hub_received(b->hub, m, len) || absurd(b, "malformed NotificationResponse")) &&
+            return (notify_hub_received(b->hub, m, len) ||
+                    absurd(b, "malformed NotificationResponse")) &&
                    b->state != BACKEND_CLOSED;
         }
         /* In the other modes the hub speaks for every server connection: what comes here goes to no client. */
@@ -530,11 +537,13 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
             return b->state != BACKEND_CLOSED;
         }
         forward(rd, m, len);
-        return resume_owner(rd); /* it may have been waiting for an answer, and now the server waits for its data */
+        return resume_owner(
+            rd); /* it may have been waiting for an answer, and now the server waits for its data */
     default:
         break;
     }
-    if (origin == INFLIGHT_INJECTED && head->kind == INFLIGHT_DESCRIBE_STATEMENT && is_description(type)) {
+    if (origin == INFLIGHT_INJECTED && head->kind == INFLIGHT_DESCRIBE_STATEMENT &&
+        is_description(type)) {
         mix_description(b, m, len);
     }
     if (origin != INFLIGHT_INJECTED && step != INFLIGHT_NONE) {
@@ -586,11 +595,14 @@ static bool begin_stream(struct reader *rd, const struct frame *f)
         backend_clean_unread(b, f->total);
     }
     b->body_left = f->total;
-    b->body_as = head != NULL && head->origin == INFLIGHT_INJECTED ? BACKEND_BODY_SWALLOW : BACKEND_BODY_FORWARD;
-    if (step == INFLIGHT_COMPLETES) { /* what follows in the stream follows in the order of answers too */
+    b->body_as = head != NULL && head->origin == INFLIGHT_INJECTED ? BACKEND_BODY_SWALLOW
+                                                                   : BACKEND_BODY_FORWARD;
+    if (step ==
+        INFLIGHT_COMPLETES) { /* what follows in the stream follows in the order of answers too */
         return complete(rd);
     }
-    if (step == INFLIGHT_FAILS) { /* longer than anything that is gathered: nothing could be made of it in order */
+    if (step ==
+        INFLIGHT_FAILS) { /* longer than anything that is gathered: nothing could be made of it in order */
         return absurd(b, "ErrorResponse that is too long");
     }
     return true;
@@ -656,7 +668,8 @@ static bool go_on_gathering(struct reader *rd, const uint8_t **data, size_t *len
 
 static bool consume(struct backend *b, const uint8_t *data, size_t len)
 {
-    struct reader rd; /* not an initialiser: it would clear the out vector, some kilobytes, each time */
+    struct reader
+        rd; /* not an initialiser: it would clear the out vector, some kilobytes, each time */
     struct frame f;
     bool ok = true;
 
@@ -775,7 +788,8 @@ void backend_on_io(struct loop_io *io, unsigned events)
 
     if ((events & LOOP_WRITE) != 0) {
         conn_on_writable(&b->conn, b->pool->env->loop);
-        if (b->lease != NULL && b->lease->ops->resumed != NULL && conn_queued(&b->conn) <= CONN_LOW_BYTES) {
+        if (b->lease != NULL && b->lease->ops->resumed != NULL &&
+            conn_queued(&b->conn) <= CONN_LOW_BYTES) {
             b->lease->ops->resumed(b->lease);
         }
     }

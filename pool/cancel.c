@@ -56,7 +56,8 @@ static void finish(struct cancel *c)
     }
 }
 
-static void on_done(struct server_cancel *request, void *owner, enum server_cancel_status status, const char *error)
+static void on_done(struct server_cancel *request, void *owner, enum server_cancel_status status,
+                    const char *error)
 {
     struct cancel *c = owner;
 
@@ -67,7 +68,8 @@ static void on_done(struct server_cancel *request, void *owner, enum server_canc
     finish(c);
 }
 
-enum cancel_answer cancel_start(struct backend *b, struct cancel_waiter *w, enum cancel_origin origin)
+enum cancel_answer cancel_start(struct backend *b, struct cancel_waiter *w,
+                                enum cancel_origin origin)
 {
     struct pool *pool = b->pool;
     struct server_cancel_params p = {.connect = b->target->template};
@@ -91,8 +93,9 @@ enum cancel_answer cancel_start(struct backend *b, struct cancel_waiter *w, enum
     p.connect.hostaddr = b->peer.family == AF_UNIX ? NULL : b->peer.text;
     p.connect.port = b->port;
     p.connect.until = BACKEND_CONNECT_BARE;
-    p.connect.timeout_us =
-        pool->limits.cancel_wait_timeout_us > 0 ? pool->limits.cancel_wait_timeout_us : 10 * USEC_PER_SEC;
+    p.connect.timeout_us = pool->limits.cancel_wait_timeout_us > 0
+                               ? pool->limits.cancel_wait_timeout_us
+                               : 10 * USEC_PER_SEC;
     p.use_tls = b->conn.tls != NULL;
     p.pid = b->pid;
     p.key = b->key;
@@ -113,7 +116,8 @@ void cancel_backend_closed(struct backend *b)
     struct cancel *c = find(b);
 
     if (c != NULL) {
-        c->backend = NULL; /* the request itself runs to its end: the server process may still be busy */
+        c->backend =
+            NULL; /* the request itself runs to its end: the server process may still be busy */
         b->n_cancels--;
     }
 }

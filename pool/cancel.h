@@ -29,7 +29,7 @@ struct cancel_waiter {
 struct cancel {
     struct list_node link; /* in pool->cancels */
     struct pool *pool;
-    struct backend *backend; /* NULL: it closed in the meantime */
+    struct backend *backend;       /* NULL: it closed in the meantime */
     struct server_cancel *request; /* NULL: waits for its turn */
     struct list waiters;
     uint64_t id;
@@ -44,7 +44,8 @@ enum cancel_answer {
 };
 
 /* Cancels what runs on @b. @w may be NULL. */
-enum cancel_answer cancel_start(struct backend *b, struct cancel_waiter *w, enum cancel_origin origin);
+enum cancel_answer cancel_start(struct backend *b, struct cancel_waiter *w,
+                                enum cancel_origin origin);
 /* @w does not want to know any more. Harmless when it waits for nothing. */
 void cancel_forget(struct cancel_waiter *w);
 /* @b goes away. */

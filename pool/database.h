@@ -24,12 +24,14 @@ struct target {
     unsigned refs;
     struct target_host *hosts;
     unsigned n_hosts;
-    bool round_robin;      /* load_balance_hosts: each new connection begins with the next host */
-    unsigned next_host;    /* where it begins */
+    bool round_robin;   /* load_balance_hosts: each new connection begins with the next host */
+    unsigned next_host; /* where it begins */
     char *dbname;
-    struct backend_connect_params template; /* all but host, hostaddr, port, user, dbname; its texts are in @text */
-    struct params *startup; /* parameters of the entry (client_encoding, datestyle, ...); NULL: none */
-    char *text;            /* storage of the template's texts */
+    struct
+        backend_connect_params template; /* all but host, hostaddr, port, user, dbname; its texts are in @text */
+    struct params
+        *startup; /* parameters of the entry (client_encoding, datestyle, ...); NULL: none */
+    char *text;   /* storage of the template's texts */
 };
 
 struct target *target_new(void);
@@ -69,27 +71,28 @@ enum database_pause {
 };
 
 struct database {
-    struct list_node link;  /* in env->databases */
+    struct list_node link; /* in env->databases */
     struct pool_env *env;
     char *name;
-    bool is_auto;           /* made from the entry "*" by a client's login */
-    bool is_gone;           /* no longer in the ini: freed with its last pool */
-    bool is_disabled;       /* DISABLE: no new clients */
+    bool is_auto;     /* made from the entry "*" by a client's login */
+    bool is_gone;     /* no longer in the ini: freed with its last pool */
+    bool is_disabled; /* DISABLE: no new clients */
     enum database_pause pause;
-    bool wait_close;        /* a WAIT_CLOSE is under way */
-    struct target *target;  /* owned reference */
+    bool wait_close;       /* a WAIT_CLOSE is under way */
+    struct target *target; /* owned reference */
     struct list pools;
-    bool has_forced_user;           /* the entry names the user that logs in to the server */
-    struct credentials forced;      /* ... and perhaps its password */
+    bool has_forced_user;      /* the entry names the user that logs in to the server */
+    struct credentials forced; /* ... and perhaps its password */
     unsigned n_clients;
-    unsigned max_clients;      /* 0: no limit */
-    unsigned n_connections;    /* server connections of all its pools */
-    unsigned max_connections;  /* 0: no limit */
-    usec_t unused_since_us;    /* an auto-database without clients: since when */
+    unsigned max_clients;     /* 0: no limit */
+    unsigned n_connections;   /* server connections of all its pools */
+    unsigned max_connections; /* 0: no limit */
+    usec_t unused_since_us;   /* an auto-database without clients: since when */
     struct pool_stats stats;
     struct pool_stats period_start; /* stats at the beginning of the running stats_period */
-    struct pool_stats average;      /* per second, or per event for the times, of the last whole period */
-    void *owner;               /* the daemon's record of the entry */
+    struct pool_stats
+        average; /* per second, or per event for the times, of the last whole period */
+    void *owner; /* the daemon's record of the entry */
 };
 
 struct pool_user {
@@ -98,11 +101,11 @@ struct pool_user {
     char *name;
     struct credentials credentials;
     unsigned n_connections;
-    unsigned max_connections;      /* 0: no limit */
+    unsigned max_connections; /* 0: no limit */
     unsigned n_clients;
-    unsigned max_clients;          /* 0: no limit */
+    unsigned max_clients; /* 0: no limit */
     unsigned n_pools;
-    void *owner;                   /* the daemon's record of the entry */
+    void *owner; /* the daemon's record of the entry */
 };
 
 /* @name is copied. NULL: out of memory. They are found by walking env->databases and env->users only at logins. */

@@ -10,7 +10,8 @@
 /* Derived SCRAM keys that are kept, about 350 bytes each. */
 #define SCRAM_CACHE_ENTRIES 4096
 
-struct pool_env *pool_env_new(struct loop *loop, struct resolver *resolver, const struct pool_env_ops *ops)
+struct pool_env *pool_env_new(struct loop *loop, struct resolver *resolver,
+                              const struct pool_env_ops *ops)
 {
     struct pool_env *env = calloc(1, sizeof(*env));
 
@@ -27,7 +28,8 @@ struct pool_env *pool_env_new(struct loop *loop, struct resolver *resolver, cons
     list_init(&env->databases);
     list_init(&env->users);
     env->settings.tracked = "";
-    if (env->params == NULL || env->stmts == NULL || env->scram_cache == NULL || env->scratch == NULL) {
+    if (env->params == NULL || env->stmts == NULL || env->scram_cache == NULL ||
+        env->scratch == NULL) {
         return pool_env_free(env);
     }
     return env;

@@ -67,7 +67,8 @@ struct pool_env {
 };
 
 /* @resolver and @ops are borrowed. NULL: out of memory. */
-struct pool_env *pool_env_new(struct loop *loop, struct resolver *resolver, const struct pool_env_ops *ops);
+struct pool_env *pool_env_new(struct loop *loop, struct resolver *resolver,
+                              const struct pool_env_ops *ops);
 struct pool_env *pool_env_free(struct pool_env *env);
 
 /* Does the parameter @name follow its client from server to server? */

@@ -42,10 +42,10 @@ enum inflight_kind {
 };
 
 enum inflight_origin {
-    INFLIGHT_OF_CLIENT,  /* sent by the client: the answer is the client's */
-    INFLIGHT_INJECTED,   /* sent by us: the answer is swallowed */
-    INFLIGHT_ANSWERED,   /* never sent; we give the answer when its turn comes */
-    INFLIGHT_DOOMED,     /* sent with a name that does not exist, so that it fails where it should fail; the client gets
+    INFLIGHT_OF_CLIENT, /* sent by the client: the answer is the client's */
+    INFLIGHT_INJECTED,  /* sent by us: the answer is swallowed */
+    INFLIGHT_ANSWERED,  /* never sent; we give the answer when its turn comes */
+    INFLIGHT_DOOMED, /* sent with a name that does not exist, so that it fails where it should fail; the client gets
                           * the error that its own statement would have caused: a Parse of a name that is taken, a Bind
                           * or Describe of a statement whose result has changed */
 };
@@ -59,9 +59,11 @@ enum inflight_refusal {
 struct inflight_entry {
     uint8_t kind;
     uint8_t origin;
-    uint32_t server_id;        /* Parse, Close: the number of the statement on the server; 0: none. Doomed without a
+    uint32_t
+        server_id; /* Parse, Close: the number of the statement on the server; 0: none. Doomed without a
                                 * statement: enum inflight_refusal */
-    struct prepared *prepared; /* Parse, Close, Describe of a named statement: an owned reference; else NULL */
+    struct prepared
+        *prepared; /* Parse, Close, Describe of a named statement: an owned reference; else NULL */
 };
 
 struct inflight {
@@ -72,7 +74,8 @@ struct inflight {
     uint32_t cap;
     bool copy_in;  /* the server reads CopyData */
     bool skipping; /* the server skips up to a Sync that it has not got yet */
-    bool unsynced; /* an extended request was sent and no Sync behind it: the server has a transaction open, whatever its
+    bool
+        unsynced; /* an extended request was sent and no Sync behind it: the server has a transaction open, whatever its
                     * last ReadyForQuery said */
     bool sync_ignored; /* a Sync was taken for one that the running COPY ignores */
     bool doubtful;
@@ -80,11 +83,11 @@ struct inflight {
 };
 
 enum inflight_step {
-    INFLIGHT_GOES_ON,   /* the message is part of the answer to the head */
+    INFLIGHT_GOES_ON, /* the message is part of the answer to the head */
     INFLIGHT_COMPLETES, /* it ends the answer to the head: call inflight_pop() when done with the head */
-    INFLIGHT_FAILS,     /* an error: the head and what depends on it is void: call inflight_fail() */
-    INFLIGHT_NONE,      /* nothing is outstanding that this could answer (notices and the like) */
-    INFLIGHT_ABSURD,    /* an answer that fits nothing: the connection is out of step and must go */
+    INFLIGHT_FAILS,  /* an error: the head and what depends on it is void: call inflight_fail() */
+    INFLIGHT_NONE,   /* nothing is outstanding that this could answer (notices and the like) */
+    INFLIGHT_ABSURD, /* an answer that fits nothing: the connection is out of step and must go */
 };
 
 void inflight_init(struct inflight *f);
@@ -128,8 +131,9 @@ unsigned inflight_count_ready(const struct inflight *f);
 
 /* A request was sent. Takes its own reference of @prepared (may be NULL). While skipping anything but a Sync, and while
  * copying in a Sync, is not noted; nor is a COPY_END that ends nothing. false: out of memory. */
-MUSTCHECK bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_origin origin,
-                             struct prepared *prepared, uint32_t server_id);
+MUSTCHECK bool inflight_push(struct inflight *f, enum inflight_kind kind,
+                             enum inflight_origin origin, struct prepared *prepared,
+                             uint32_t server_id);
 
 /* A message of type @type came. */
 enum inflight_step inflight_step(struct inflight *f, uint8_t type);

@@ -14,7 +14,8 @@ enum lease_answer lease_request(struct lease *l, struct pool *pool, struct pg_er
     fatal_unless(l->state == LEASE_NONE);
     if (l->is_login && pool->has_failed && pool->retry_at_us > clock_now_us() &&
         pool_count(pool, BACKEND_IDLE) + pool_count(pool, BACKEND_ACTIVE) == 0) {
-        *ret_error = pool->last_error; /* the next attempt is not due yet: what the last one said holds */
+        *ret_error =
+            pool->last_error; /* the next attempt is not due yet: what the last one said holds */
         return LEASE_REFUSED;
     }
     l->state = LEASE_WAITING;
@@ -29,7 +30,9 @@ enum lease_answer lease_request(struct lease *l, struct pool *pool, struct pg_er
         return LEASE_GRANTED;
     }
     if (pool->limits.query_wait_notify_us > 0) {
-        pool_wake_at(pool, l->since_us + pool->limits.query_wait_notify_us); /* who is before it may have been told */
+        pool_wake_at(
+            pool, l->since_us +
+                      pool->limits.query_wait_notify_us); /* who is before it may have been told */
     }
     pool_dispatch_later(pool);
     return LEASE_QUEUED;

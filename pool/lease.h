@@ -25,7 +25,7 @@ enum lease_state {
 
 enum lease_answer {
     LEASE_GRANTED, /* at once: lease->backend is set */
-    LEASE_QUEUED,  /* ops->granted or ops->failed will be called, not before lease_request() has returned */
+    LEASE_QUEUED, /* ops->granted or ops->failed will be called, not before lease_request() has returned */
     LEASE_REFUSED, /* ops->failed was not called; *ret_error says why */
 };
 
@@ -78,24 +78,30 @@ struct lease_ops {
 struct lease {
     /* private, but state and backend may be read */
     enum lease_state state;
-    bool is_login;           /* waits to complete its login: told at once when the server cannot be reached */
-    bool is_polite;          /* the owner said goodbye: its last query gets a while to end (backend_clean.c) */
-    enum replication replication; /* not NONE: wants a server connection of its own, opened for it with @startup */
-    struct params *startup;  /* borrowed from the owner until the lease is held; NULL: none */
-    struct backend *opening; /* LEASE_WAITING: the one that is being opened for it; NULL: not its turn yet */
-    uint32_t owner_pid;      /* the owner's virtual pid, for who asks whose server connection it is; 0: none */
+    bool is_login; /* waits to complete its login: told at once when the server cannot be reached */
+    bool
+        is_polite; /* the owner said goodbye: its last query gets a while to end (backend_clean.c) */
+    enum replication
+        replication; /* not NONE: wants a server connection of its own, opened for it with @startup */
+    struct params *startup; /* borrowed from the owner until the lease is held; NULL: none */
+    struct backend
+        *opening; /* LEASE_WAITING: the one that is being opened for it; NULL: not its turn yet */
+    uint32_t
+        owner_pid; /* the owner's virtual pid, for who asks whose server connection it is; 0: none */
     bool told_waiting;       /* the owner was told that it waits (query_wait_notify) */
     struct backend *backend; /* LEASE_HELD */
     struct pool *pool;       /* LEASE_WAITING, LEASE_HELD */
     const struct lease_ops *ops;
-    struct list_node link;   /* LEASE_WAITING: in pool->waiters, in pool->opening when opening is set */
-    usec_t since_us;         /* began to wait, or was granted */
+    struct list_node
+        link;        /* LEASE_WAITING: in pool->waiters, in pool->opening when opening is set */
+    usec_t since_us; /* began to wait, or was granted */
 };
 
 void lease_init(struct lease *l, const struct lease_ops *ops);
 
 /* Asks @pool for a server connection. The lease must be in LEASE_NONE. @ret_error is filled with LEASE_REFUSED only. */
-MUSTCHECK enum lease_answer lease_request(struct lease *l, struct pool *pool, struct pg_error *ret_error);
+MUSTCHECK enum lease_answer lease_request(struct lease *l, struct pool *pool,
+                                          struct pg_error *ret_error);
 
 /* Gives a clean server connection back: nothing outstanding, no transaction. Not for replication. */
 void lease_release(struct lease *l);

@@ -47,8 +47,8 @@ struct notify_hub *notify_hub_free(struct notify_hub *hub);
 
 /* @s listens to @name from now on. *ret_wait: the hub does not yet; wait with notify_hub_wait().
  * 0, CHANNEL_E_FULL, or -ENOMEM. */
-MUSTCHECK int notify_hub_subscribe(struct notify_hub *hub, struct subscriber *s, const char *name, unsigned max,
-                                   bool *ret_wait);
+MUSTCHECK int notify_hub_subscribe(struct notify_hub *hub, struct subscriber *s, const char *name,
+                                   unsigned max, bool *ret_wait);
 void notify_hub_unsubscribe(struct notify_hub *hub, struct subscriber *s, const char *name);
 void notify_hub_unsubscribe_all(struct notify_hub *hub, struct subscriber *s);
 
@@ -86,8 +86,9 @@ struct notify_hub *notify_hub_next(const struct notify_hub *hub);
 uint64_t notify_hub_id(const struct notify_hub *hub); /* never the same for two */
 const char *notify_hub_encoding(const struct notify_hub *hub);
 const struct channel_set *notify_hub_channels(const struct notify_hub *hub);
-uint32_t notify_hub_pid(const struct notify_hub *hub);   /* 0: not connected */
-usec_t notify_hub_age_us(const struct notify_hub *hub);  /* since its connection is ready; 0: it is not */
+uint32_t notify_hub_pid(const struct notify_hub *hub); /* 0: not connected */
+usec_t notify_hub_age_us(
+    const struct notify_hub *hub); /* since its connection is ready; 0: it is not */
 uint64_t notify_hub_round_trips(const struct notify_hub *hub);
 
 #endif

@@ -179,7 +179,8 @@ struct params *params_intern(struct params_table *t, const struct param *entries
     return intern_sorted(t, sorted, n);
 }
 
-struct params *params_with(struct params_table *t, const struct params *p, const char *name, const char *value)
+struct params *params_with(struct params_table *t, const struct params *p, const char *name,
+                           const char *value)
 {
     struct param entries[PARAMS_MAX + 1];
     unsigned n = 0;
@@ -219,7 +220,8 @@ struct params *params_unref(struct params *p)
     if (p == NULL || --p->refs > 0) {
         return NULL;
     }
-    for (at = &p->table->buckets[p->hash & (p->table->n_buckets - 1)]; *at != p; at = &(*at)->next) {
+    for (at = &p->table->buckets[p->hash & (p->table->n_buckets - 1)]; *at != p;
+         at = &(*at)->next) {
     }
     *at = p->next;
     p->table->n--;

@@ -38,11 +38,12 @@ struct params_table *params_table_free(struct params_table *t);
 size_t params_table_count(const struct params_table *t);
 
 /* The set with these entries (unsorted, names distinct); a reference for the caller. NULL: out of memory or too many. */
-MUSTCHECK struct params *params_intern(struct params_table *t, const struct param *entries, unsigned n);
+MUSTCHECK struct params *params_intern(struct params_table *t, const struct param *entries,
+                                       unsigned n);
 /* The set @p (NULL: the empty one) with @name changed to @value, or without it (@value NULL). A new reference; @p keeps
  * its own. NULL as above. */
-MUSTCHECK struct params *params_with(struct params_table *t, const struct params *p, const char *name,
-                                     const char *value);
+MUSTCHECK struct params *params_with(struct params_table *t, const struct params *p,
+                                     const char *name, const char *value);
 struct params *params_ref(struct params *p);
 /* Returns NULL. */
 struct params *params_unref(struct params *p);

@@ -101,7 +101,8 @@ struct pool *pool_find(const struct database *db, const struct pool_user *user)
 
 static bool is_too_large(const struct pool *pool)
 {
-    return pool->n_backends > pool->limits.size && pool->n_backends - pool->limits.size > pool->limits.reserve_size;
+    return pool->n_backends > pool->limits.size &&
+           pool->n_backends - pool->limits.size > pool->limits.reserve_size;
 }
 
 void pool_set_limits(struct pool *pool, const struct pool_limits *limits)
@@ -110,7 +111,8 @@ void pool_set_limits(struct pool *pool, const struct pool_limits *limits)
 
     pool->limits = *limits;
     while (is_too_large(pool) && !list_is_empty(idle)) { /* the others go when they come back */
-        backend_close(list_entry(list_last(idle), struct backend, link), "pool_size was lowered", NULL);
+        backend_close(list_entry(list_last(idle), struct backend, link), "pool_size was lowered",
+                      NULL);
     }
     pool_wake_at(pool, clock_now_us());
     pool_dispatch_later(pool);
@@ -299,7 +301,8 @@ static bool may_open(struct pool *pool, unsigned allowed, enum eviction eviction
 
 static void log_reserve(const struct pool *pool)
 {
-    log_warning("pool %s/%s: taking connection from reserve_pool", pool->db->name, pool->user->name);
+    log_warning("pool %s/%s: taking connection from reserve_pool", pool->db->name,
+                pool->user->name);
 }
 
 static bool open_one(struct pool *pool)
@@ -327,15 +330,17 @@ static unsigned expected(const struct pool *pool)
 {
     unsigned hub = notify_hub_count_opening(pool->hub);
 
-    return pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) + pool_count(pool, BACKEND_SETUP) +
-           pool_count(pool, BACKEND_CHECK) + nearly_clean(pool) - hub - pool->opening.n;
+    return pool_count(pool, BACKEND_CONNECTING) + pool_count(pool, BACKEND_LOGIN) +
+           pool_count(pool, BACKEND_SETUP) + pool_count(pool, BACKEND_CHECK) + nearly_clean(pool) -
+           hub - pool->opening.n;
 }
 
 static void open_missing(struct pool *pool)
 {
     unsigned min = pool->limits.min_size;
 
-    while (expected(pool) < pool->waiters.n - pool->n_waiters_own && may_open(pool, allowed_now(pool), EVICT_OTHERS)) {
+    while (expected(pool) < pool->waiters.n - pool->n_waiters_own &&
+           may_open(pool, allowed_now(pool), EVICT_OTHERS)) {
         if (!open_one(pool)) {
             return;
         }
@@ -358,7 +363,8 @@ static bool close_one_idle(struct pool *pool)
     if (last == NULL) {
         return false;
     }
-    backend_close(list_entry(last, struct backend, link), "evicted for a replication connection", NULL);
+    backend_close(list_entry(last, struct backend, link), "evicted for a replication connection",
+                  NULL);
     return true;
 }
 
@@ -373,12 +379,12 @@ static bool make_room(struct pool *pool)
             return false;
         }
     }
-    if (db->max_connections > 0 && db->n_connections >= db->max_connections && !close_one_idle(pool) &&
-        !evict_one(pool, false)) {
+    if (db->max_connections > 0 && db->n_connections >= db->max_connections &&
+        !close_one_idle(pool) && !evict_one(pool, false)) {
         return false;
     }
-    return user->max_connections == 0 || user->n_connections < user->max_connections || close_one_idle(pool) ||
-           evict_one(pool, true);
+    return user->max_connections == 0 || user->n_connections < user->max_connections ||
+           close_one_idle(pool) || evict_one(pool, true);
 }
 
 void pool_fail_waiter(struct pool *pool, struct lease *l, const struct pg_error *e)
@@ -521,14 +527,16 @@ static void wake_others(struct pool *pool)
 void pool_backend_is_free(struct pool *pool, struct backend *b)
 {
     if (b->n_cancels > 0) {
-        backend_set_state(b, BACKEND_CANCELED); /* a late cancel must not hit the next owner's query */
+        backend_set_state(b,
+                          BACKEND_CANCELED); /* a late cancel must not hit the next owner's query */
         return;
     }
     if (b->close_needed || b->generation != pool->generation || b->target != pool->db->target) {
         backend_close(b, "database configuration changed", NULL);
         return;
     }
-    if (pool->db->pause == DATABASE_PAUSED || (pool->db->wait_close && pool->limits.mode != POOL_SESSION)) {
+    if (pool->db->pause == DATABASE_PAUSED ||
+        (pool->db->wait_close && pool->limits.mode != POOL_SESSION)) {
         backend_close(b, "obsolete connection", NULL);
         return;
     }
@@ -563,7 +571,8 @@ void pool_backend_closed(struct pool *pool, struct backend *b)
         pool->empty_since_us = clock_now_us();
     }
     wake_others(pool);
-    pool_dispatch_later(pool); /* to fill up, or to serve who waits; not from within whatever closed it */
+    pool_dispatch_later(
+        pool); /* to fill up, or to serve who waits; not from within whatever closed it */
     pool->env->ops->changed(pool->env);
 }
 
@@ -622,7 +631,8 @@ void pool_connect_failed(struct pool *pool, const struct pg_error *e, bool from_
 void pool_close_idle(struct pool *pool, const char *reason)
 {
     while (!list_is_empty(&pool->backends[BACKEND_IDLE])) {
-        backend_close(list_entry(list_first(&pool->backends[BACKEND_IDLE]), struct backend, link), reason, NULL);
+        backend_close(list_entry(list_first(&pool->backends[BACKEND_IDLE]), struct backend, link),
+                      reason, NULL);
     }
 }
 
@@ -661,7 +671,8 @@ void pool_kill(struct pool *pool, const struct pg_error *why)
     pool_fail_waiters(pool, why, false);
     for (unsigned i = 0; i < BACKEND_CLOSED; i++) {
         while (!list_is_empty(&pool->backends[i])) {
-            backend_close(list_entry(list_first(&pool->backends[i]), struct backend, link), "killed", why);
+            backend_close(list_entry(list_first(&pool->backends[i]), struct backend, link),
+                          "killed", why);
         }
     }
 }

@@ -10,7 +10,7 @@
 
 /* Everything that can be configured about a pool, by value. Durations of 0 are off unless said otherwise. */
 struct pool_limits {
-    unsigned size;         /* hard cap of what exists on the server, connecting ones included */
+    unsigned size; /* hard cap of what exists on the server, connecting ones included */
     unsigned min_size;
     unsigned reserve_size; /* on top of size, when a client has waited reserve_timeout_us */
     usec_t reserve_timeout_us;
@@ -21,23 +21,24 @@ struct pool_limits {
     usec_t idle_transaction_timeout_us;
     usec_t client_idle_timeout_us;
     usec_t cancel_wait_timeout_us;
-    usec_t server_lifetime_us;    /* 0: used once; USEC_NEVER (config) is UINT64_MAX: no end */
-    unsigned lifetime_jitter;     /* percent of the lifetime, taken off at random */
+    usec_t server_lifetime_us; /* 0: used once; USEC_NEVER (config) is UINT64_MAX: no end */
+    unsigned lifetime_jitter;  /* percent of the lifetime, taken off at random */
     usec_t server_idle_timeout_us;
     usec_t server_connect_timeout_us;
     usec_t server_login_retry_us;
     usec_t server_check_delay_us;
     usec_t rollback_timeout_us;
-    usec_t hub_idle_us;    /* the LISTEN hub is closed when nobody has listened for that long */
-    unsigned max_prepared; /* statements kept per server connection; 0: statements pass through unseen */
-    bool round_robin;      /* idle connections take turns instead of the last used one first */
-    bool reset_always;     /* server_reset_query in every mode */
+    usec_t hub_idle_us; /* the LISTEN hub is closed when nobody has listened for that long */
+    unsigned
+        max_prepared; /* statements kept per server connection; 0: statements pass through unseen */
+    bool round_robin; /* idle connections take turns instead of the last used one first */
+    bool reset_always;          /* server_reset_query in every mode */
     usec_t log_min_duration_us; /* statements that take as long are logged; 0: none */
-    bool echo;             /* every statement is logged */
+    bool echo;                  /* every statement is logged */
     bool fast_close;
-    bool forced_user;      /* the pool has its own user, so it can be filled before a client comes */
-    uint8_t mode;          /* POOL_SESSION, ... */
-    uint8_t abandoned;     /* POOL_ABANDONED_* */
+    bool forced_user;  /* the pool has its own user, so it can be filled before a client comes */
+    uint8_t mode;      /* POOL_SESSION, ... */
+    uint8_t abandoned; /* POOL_ABANDONED_* */
 };
 
 enum { POOL_SESSION, POOL_TRANSACTION, POOL_STATEMENT };
@@ -60,36 +61,42 @@ struct pool {
     struct pool_queries queries;
 
     struct list backends[BACKEND_STATES]; /* BACKEND_IDLE: last used first */
-    unsigned n_backends;                  /* in all states: what exists on the server, or is about to */
-    struct list waiters;                  /* struct lease by its link, longest first */
-    unsigned n_waiters_own;               /* of these: who want a server connection of their own, for replication */
-    struct list opening;                  /* struct lease by its link: theirs is being opened; longest first */
-    struct list cancels;                  /* struct cancel */
-    struct notify_hub *hub;               /* NULL: nobody has listened yet; owned */
-    struct list clients;                  /* owned by the daemon: whoever is logged in; the longest idle first */
+    unsigned n_backends; /* in all states: what exists on the server, or is about to */
+    struct list waiters; /* struct lease by its link, longest first */
+    unsigned
+        n_waiters_own;   /* of these: who want a server connection of their own, for replication */
+    struct list opening; /* struct lease by its link: theirs is being opened; longest first */
+    struct list cancels; /* struct cancel */
+    struct notify_hub *hub; /* NULL: nobody has listened yet; owned */
+    struct list clients;    /* owned by the daemon: whoever is logged in; the longest idle first */
 
-    struct params *defaults;  /* the tracked ones of them: what a fresh server connection has in force */
-    struct params *welcome;   /* all parameters that the server last reported at a login; NULL: none yet */
-    uint64_t generation;      /* counts RECONNECT and changed targets: older connections are closed when free */
+    struct params
+        *defaults; /* the tracked ones of them: what a fresh server connection has in force */
+    struct params
+        *welcome; /* all parameters that the server last reported at a login; NULL: none yet */
+    uint64_t
+        generation; /* counts RECONNECT and changed targets: older connections are closed when free */
     struct pg_error last_error; /* why the last connection attempt failed */
-    bool has_failed;          /* ... and none has succeeded since */
-    usec_t retry_at_us;       /* no new attempt before */
+    bool has_failed;            /* ... and none has succeeded since */
+    usec_t retry_at_us;         /* no new attempt before */
     bool is_dispatching;
-    bool again;               /* dispatch once more */
+    bool again; /* dispatch once more */
     struct loop_deferred dispatch_later;
-    bool is_internal;         /* of auth_query and the like: no clients of its own */
-    usec_t empty_since_us;    /* neither clients nor server connections */
+    bool is_internal;      /* of auth_query and the like: no clients of its own */
+    usec_t empty_since_us; /* neither clients nor server connections */
     struct loop_timer timer;
-    usec_t timer_at_us;       /* when the timer fires; 0: not set */
+    usec_t timer_at_us; /* when the timer fires; 0: not set */
 };
 
-struct pool *pool_new(struct database *db, struct pool_user *user, const struct pool_limits *limits);
+struct pool *pool_new(struct database *db, struct pool_user *user,
+                      const struct pool_limits *limits);
 /* Closes everything; waiters fail. */
 struct pool *pool_free(struct pool *pool, const struct pg_error *why);
 struct pool *pool_find(const struct database *db, const struct pool_user *user);
 
 /* New settings; connections that no longer fit are closed when free. */
-MUSTCHECK bool pool_set_queries(struct pool *pool, const char *connect, const char *reset, const char *check);
+MUSTCHECK bool pool_set_queries(struct pool *pool, const char *connect, const char *reset,
+                                const char *check);
 void pool_set_limits(struct pool *pool, const struct pool_limits *limits);
 
 /* Serves waiters with idle connections, opens new ones for the rest, fills up to the minimum. Safe to call from
@@ -119,7 +126,8 @@ void pool_dequeue(struct pool *pool, struct lease *l);
 void pool_own_is_open(struct pool *pool, struct backend *b);
 /* Grants @l an idle connection if it is the first in the queue and one is fit for use at once; calls nobody. */
 void pool_grant_first(struct pool *pool, struct lease *l);
-void pool_backend_is_free(struct pool *pool, struct backend *b); /* clean and idle: hand it on or keep it */
+void pool_backend_is_free(struct pool *pool,
+                          struct backend *b); /* clean and idle: hand it on or keep it */
 void pool_backend_closed(struct pool *pool, struct backend *b);
 void pool_connect_succeeded(struct pool *pool);
 /* @from_server: the server itself refused, with its own text. */

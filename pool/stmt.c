@@ -37,7 +37,8 @@ struct stmt_table *stmt_table_new(void)
 struct stmt_table *stmt_table_free(struct stmt_table *t)
 {
     if (t != NULL) {
-        fatal_unless(t->n == 0); /* a statement outlives its table only through a leaked reference */
+        fatal_unless(t->n ==
+                     0); /* a statement outlives its table only through a leaked reference */
         free(t->buckets);
         free(t);
     }
@@ -113,7 +114,8 @@ struct stmt *stmt_unref(struct stmt *s)
     if (s == NULL || --s->refs > 0) {
         return NULL;
     }
-    for (at = &s->table->buckets[s->hash & (s->table->n_buckets - 1)]; *at != s; at = &(*at)->next) {
+    for (at = &s->table->buckets[s->hash & (s->table->n_buckets - 1)]; *at != s;
+         at = &(*at)->next) {
     }
     *at = s->next;
     s->table->n--;
@@ -213,7 +215,8 @@ void prepared_set_remove(struct prepared_set *set, struct prepared *p)
     if (set->n == 0) {
         return;
     }
-    for (struct prepared **at = &set->buckets[name_bucket(set, p->name)]; *at != NULL; at = &(*at)->next) {
+    for (struct prepared **at = &set->buckets[name_bucket(set, p->name)]; *at != NULL;
+         at = &(*at)->next) {
         if (*at == p) {
             *at = p->next;
             p->next = NULL;
@@ -259,7 +262,8 @@ static uint32_t cache_slot(const struct stmt_cache *c, const struct stmt *stmt)
     return (uint32_t)(stmt->hash >> 7) & (c->n_buckets - 1);
 }
 
-static struct stmt_cache_entry **find_slot(const struct stmt_cache *c, const struct stmt *stmt, uint64_t version)
+static struct stmt_cache_entry **find_slot(const struct stmt_cache *c, const struct stmt *stmt,
+                                           uint64_t version)
 {
     uint32_t at;
 
@@ -325,7 +329,9 @@ static void remove_entry(struct stmt_cache *c, struct stmt_cache_entry *e)
 uint32_t stmt_cache_new_id(struct stmt_cache *c)
 {
     c->next_id++;
-    fatal_unless(c->next_id != 0); /* four billion statements on one connection: server_lifetime ends it long before */
+    fatal_unless(
+        c->next_id !=
+        0); /* four billion statements on one connection: server_lifetime ends it long before */
     return c->next_id;
 }
 
@@ -343,7 +349,8 @@ uint32_t stmt_cache_use(struct stmt_cache *c, const struct stmt *stmt, uint64_t 
     return (*slot)->server_id;
 }
 
-uint32_t stmt_cache_put(struct stmt_cache *c, struct stmt *stmt, uint64_t version, uint32_t server_id, bool *ret_ok)
+uint32_t stmt_cache_put(struct stmt_cache *c, struct stmt *stmt, uint64_t version,
+                        uint32_t server_id, bool *ret_ok)
 {
     struct stmt_cache_entry **slot = find_slot(c, stmt, version);
     struct stmt_cache_entry *e;
@@ -357,12 +364,14 @@ uint32_t stmt_cache_put(struct stmt_cache *c, struct stmt *stmt, uint64_t versio
         return old;
     }
     e = malloc(sizeof(*e));
-    if (e == NULL || (2 * c->by_use.n >= c->n_buckets && !rehash(c, MAX(c->n_buckets * 2, FIRST_BUCKETS)))) {
+    if (e == NULL ||
+        (2 * c->by_use.n >= c->n_buckets && !rehash(c, MAX(c->n_buckets * 2, FIRST_BUCKETS)))) {
         free(e);
         *ret_ok = false;
         return 0;
     }
-    *e = (struct stmt_cache_entry){.stmt = stmt_ref(stmt), .version = version, .server_id = server_id};
+    *e = (struct stmt_cache_entry){
+        .stmt = stmt_ref(stmt), .version = version, .server_id = server_id};
     list_add_tail(&c->by_use, &e->link);
     place(c, e);
     return 0;

@@ -26,9 +26,9 @@ struct stmt {
     uint64_t hash;
     struct stmt_table *table;
     struct stmt *next;
-    bool is_scanned; /* the next two are known */
-    bool listens;    /* its text has "listen" in it */
-    bool notifies;   /* its text has "notify" in it */
+    bool is_scanned;     /* the next two are known */
+    bool listens;        /* its text has "listen" in it */
+    bool notifies;       /* its text has "notify" in it */
     const void *good_in; /* the database whose servers took it last; only compared */
     uint8_t body[]; /* of the Parse message behind the name: text, NUL, number of types, types */
 };
@@ -45,11 +45,12 @@ struct stmt *stmt_unref(struct stmt *s); /* returns NULL */
 /* A client's prepared statement. Counted: the client's table and messages in flight refer to it. */
 struct prepared {
     unsigned refs;
-    uint32_t server_id;   /* its name on the server connection where it was parsed last; 0: none in flight */
-    struct stmt *stmt;    /* owned reference */
-    uint64_t version;     /* 0: not known yet, the Parse is still in flight */
+    uint32_t
+        server_id; /* its name on the server connection where it was parsed last; 0: none in flight */
+    struct stmt *stmt;     /* owned reference */
+    uint64_t version;      /* 0: not known yet, the Parse is still in flight */
     struct prepared *next; /* in the client's table */
-    char name[];          /* as the client calls it */
+    char name[];           /* as the client calls it */
 };
 
 MUSTCHECK struct prepared *prepared_new(const char *name, struct stmt *stmt);
@@ -100,7 +101,8 @@ uint32_t stmt_cache_new_id(struct stmt_cache *c);
 uint32_t stmt_cache_use(struct stmt_cache *c, const struct stmt *stmt, uint64_t version);
 /* Notes that the connection has (@stmt, @version) as @server_id. An older copy of the same is forgotten; its number is
  * returned (to be closed on the server), else 0. false in *ret_ok: out of memory, nothing noted. */
-uint32_t stmt_cache_put(struct stmt_cache *c, struct stmt *stmt, uint64_t version, uint32_t server_id, bool *ret_ok);
+uint32_t stmt_cache_put(struct stmt_cache *c, struct stmt *stmt, uint64_t version,
+                        uint32_t server_id, bool *ret_ok);
 /* Forgets the least recently used one; its number, 0 when empty. */
 uint32_t stmt_cache_evict(struct stmt_cache *c);
 void stmt_cache_forget(struct stmt_cache *c, uint32_t server_id);

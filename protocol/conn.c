@@ -150,9 +150,11 @@ static size_t iov_total(const struct iovec *iov, int n)
  * read. */
 static size_t write_plain(struct conn *c, const struct iovec *iov, int n)
 {
-    struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n}; /* sendmsg does not change it */
-    ssize_t sent = n == 1 ? send(loop_io_fd(&c->io), iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
-                          : sendmsg(loop_io_fd(&c->io), &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    struct msghdr msg = {.msg_iov = (struct iovec *)iov,
+                         .msg_iovlen = (size_t)n}; /* sendmsg does not change it */
+    ssize_t sent =
+        n == 1 ? send(loop_io_fd(&c->io), iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+               : sendmsg(loop_io_fd(&c->io), &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 
     if (sent >= 0) {
         return (size_t)sent;
@@ -203,7 +205,8 @@ static bool queue(struct conn *c, const struct iovec *iov, int n, size_t skip)
             skip -= len;
             continue;
         }
-        (void)buf_append(c->out, (const uint8_t *)iov[i].iov_base + skip, len - skip); /* asked below */
+        (void)buf_append(c->out, (const uint8_t *)iov[i].iov_base + skip,
+                         len - skip); /* asked below */
         skip = 0;
     }
     return buf_ok(c->out);
@@ -238,8 +241,10 @@ static bool sendv_tls(struct conn *c, const struct iovec *iov, int n, size_t tot
 static void flush(struct conn *c)
 {
     while (c->out != NULL && !c->broken) {
-        struct iovec iov = {.iov_base = c->out->data + c->out_sent, .iov_len = c->out->len - c->out_sent};
-        size_t n = c->tls != NULL ? write_tls(c, iov.iov_base, iov.iov_len) : write_plain(c, &iov, 1);
+        struct iovec iov = {.iov_base = c->out->data + c->out_sent,
+                            .iov_len = c->out->len - c->out_sent};
+        size_t n =
+            c->tls != NULL ? write_tls(c, iov.iov_base, iov.iov_len) : write_plain(c, &iov, 1);
 
         c->out_sent += num_u32(n);
         if (c->out_sent == c->out->len) {

@@ -21,18 +21,18 @@
 /* Nothing is ever queued beyond this: the connection is given up instead. */
 #define CONN_QUEUE_MAX_BYTES ((size_t)40 << 20)
 
-#define CONN_AGAIN 0 /* conn_read: nothing now */
+#define CONN_AGAIN 0  /* conn_read: nothing now */
 #define CONN_EOF (-1) /* conn_read: the peer ended the stream */
 
 struct conn {
     /* private */
     struct loop_io io;
-    struct tls *tls;       /* NULL: plain; owned */
-    struct buf *out;       /* bytes still to be written; NULL: none; owned */
-    uint32_t out_sent;     /* bytes of out that are gone already */
-    bool reading;          /* the owner wants to read */
-    bool tls_wants_write;  /* a TLS read or handshake step waits for room in the socket */
-    bool broken;           /* a write failed: nothing more is written */
+    struct tls *tls;      /* NULL: plain; owned */
+    struct buf *out;      /* bytes still to be written; NULL: none; owned */
+    uint32_t out_sent;    /* bytes of out that are gone already */
+    bool reading;         /* the owner wants to read */
+    bool tls_wants_write; /* a TLS read or handshake step waits for room in the socket */
+    bool broken;          /* a write failed: nothing more is written */
 };
 
 /* @fd: non-blocking; owned from now on. Nothing is watched until conn_want_read(). */

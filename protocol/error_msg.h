@@ -40,7 +40,8 @@ struct pg_error {
 };
 
 /* Fills @ret with a FATAL, cut to its sizes; detail and hint are empty. */
-void pg_error_set(struct pg_error *ret, const char *sqlstate, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void pg_error_set(struct pg_error *ret, const char *sqlstate, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 
 /* Reads the body of an ErrorResponse or NoticeResponse; long fields are cut. false: malformed. */
 MUSTCHECK bool error_msg_parse(const void *body, size_t len, struct pg_error *ret);

@@ -21,8 +21,8 @@ struct frame {
 };
 
 /* Looks at the header at @p. @table: the direction's, from msg_table.h. */
-static inline enum frame_verdict frame_peek(const struct msg_info *table, const uint8_t *p, size_t len,
-                                            struct frame *ret)
+static inline enum frame_verdict frame_peek(const struct msg_info *table, const uint8_t *p,
+                                            size_t len, struct frame *ret)
 {
     uint32_t length;
 
@@ -31,7 +31,8 @@ static inline enum frame_verdict frame_peek(const struct msg_info *table, const 
     }
     length = wire_load_u32(p + 1);
     /* The first comparison is for types that do not exist: their bounds are 0 and 0. */
-    if (length < FRAME_HEADER_BYTES - 1 || length < table[p[0]].least || length > table[p[0]].most) {
+    if (length < FRAME_HEADER_BYTES - 1 || length < table[p[0]].least ||
+        length > table[p[0]].most) {
         return FRAME_BAD;
     }
     ret->type = p[0];

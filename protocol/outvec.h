@@ -46,7 +46,8 @@ static inline void outvec_add(struct outvec *v, const void *data, size_t len)
     if (len == 0) {
         return;
     }
-    if (v->n > 0 && (const uint8_t *)v->iov[v->n - 1].iov_base + v->iov[v->n - 1].iov_len == (const uint8_t *)data) {
+    if (v->n > 0 && (const uint8_t *)v->iov[v->n - 1].iov_base + v->iov[v->n - 1].iov_len ==
+                        (const uint8_t *)data) {
         v->iov[v->n - 1].iov_len += len;
         return;
     }

@@ -44,7 +44,8 @@ struct startup {
     uint32_t version; /* as the client asked */
     struct startup_param params[STARTUP_MAX_PARAMS];
     unsigned n_params;
-    unsigned n_unknown_pq; /* how many params are _pq_.* (protocol options, none of which we know) */
+    unsigned
+        n_unknown_pq; /* how many params are _pq_.* (protocol options, none of which we know) */
     /* STARTUP_CANCEL_REQUEST */
     uint32_t cancel_pid;
     const uint8_t *cancel_key; /* borrowed */

@@ -16,7 +16,7 @@ struct buf {
     uint8_t *data;
     size_t len;
     size_t cap;
-    size_t max;    /* ceiling of len, bytes */
+    size_t max; /* ceiling of len, bytes */
     bool failed;
 };
 
@@ -42,7 +42,7 @@ static inline void buf_clear(struct buf *b)
 /* All appends return whether they worked; after a failure every later one fails too. The content is then incomplete. */
 bool buf_append(struct buf *b, const void *data, size_t len);
 bool buf_append_u8(struct buf *b, uint8_t v);
-bool buf_append_str(struct buf *b, const char *s);            /* without its NUL */
+bool buf_append_str(struct buf *b, const char *s); /* without its NUL */
 bool buf_append_fmt(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 bool buf_append_vfmt(struct buf *b, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
 

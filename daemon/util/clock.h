@@ -12,7 +12,7 @@ typedef uint64_t usec_t;
 #define USEC_PER_SEC ((usec_t)1000000)
 
 extern usec_t clock_turn_us; /* private to clock_now_us() and clock.c */
-usec_t clock_first_us(void);  /* private as well */
+usec_t clock_first_us(void); /* private as well */
 
 /* The time of this turn of the loop. Never 0 after the first clock_update(). */
 static inline usec_t clock_now_us(void)

@@ -12,11 +12,11 @@ NORETURN void fatal_bug(const char *file, int line, const char *what);
 NORETURN void fatal_exit(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* Compiled in for release builds too. */
-#define fatal_unless(x)                            \
-    do {                                           \
-        if (UNLIKELY(!(x))) {                      \
-            fatal_bug(__FILE__, __LINE__, #x);     \
-        }                                          \
+#define fatal_unless(x)                        \
+    do {                                       \
+        if (UNLIKELY(!(x))) {                  \
+            fatal_bug(__FILE__, __LINE__, #x); \
+        }                                      \
     } while (0)
 
 /* After a switch that names every value of an enum. */

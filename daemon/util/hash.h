@@ -12,8 +12,8 @@ void hash_seed_init(void);
 
 uint64_t hash_bytes(const void *data, size_t len);
 
-#define HASH_FUNCTION(keyptr, keylen, hashv) \
-    do {                                     \
+#define HASH_FUNCTION(keyptr, keylen, hashv)                \
+    do {                                                    \
         (hashv) = (unsigned)hash_bytes((keyptr), (keylen)); \
     } while (0)
 #define HASH_NONFATAL_OOM 1 /* after an add, look whether hh.tbl is NULL: then it did not get in */

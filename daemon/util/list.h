@@ -35,8 +35,8 @@ static inline bool list_node_is_linked(const struct list_node *node)
     return node->next != NULL;
 }
 
-static inline void list_insert_between(struct list *l, struct list_node *node, struct list_node *prev,
-                                       struct list_node *next)
+static inline void list_insert_between(struct list *l, struct list_node *node,
+                                       struct list_node *prev, struct list_node *next)
 {
     node->prev = prev;
     node->next = next;
@@ -84,12 +84,13 @@ static inline struct list_node *list_next(const struct list *l, const struct lis
 #define list_entry(node, type, member) container_of(node, type, member)
 
 /* Visits every object; the current one may be removed from the list by the body. May be nested. */
-#define list_for_each(l, obj, member) LIST_EACH(l, obj, member, LIST_NAME(each_, __LINE__), LIST_NAME(next_, __LINE__))
+#define list_for_each(l, obj, member) \
+    LIST_EACH(l, obj, member, LIST_NAME(each_, __LINE__), LIST_NAME(next_, __LINE__))
 #define LIST_PASTE(a, b) a##b
 #define LIST_NAME(a, b) LIST_PASTE(a, b)
-#define LIST_EACH(l, obj, member, each, after)                                                    \
-    for (struct list_node *each = (l)->head.next, *after = each->next;                            \
-         each != &(l)->head && ((obj) = list_entry(each, __typeof__(*(obj)), member), true);      \
+#define LIST_EACH(l, obj, member, each, after)                                               \
+    for (struct list_node *each = (l)->head.next, *after = each->next;                       \
+         each != &(l)->head && ((obj) = list_entry(each, __typeof__(*(obj)), member), true); \
          each = after, after = each->next)
 
 #endif

@@ -12,7 +12,8 @@ struct loop {
     struct ev_check check;     /* after the wait: the clock */
     struct ev_prepare prepare; /* before the wait: deferred work */
     struct ev_idle idle;       /* active while "again" is not empty: the wait must not block */
-    struct loop_io **again;    /* to be called once more in the next turn; NULL entries were stopped since */
+    struct loop_io *
+        *again; /* to be called once more in the next turn; NULL entries were stopped since */
     size_t n_again;
     size_t cap_again;
     struct loop_deferred *first;
@@ -181,7 +182,8 @@ static void on_io(struct ev_loop *ev, struct ev_io *w, int revents)
 void loop_io_init(struct loop_io *io, int fd, loop_io_fn fn)
 {
     ev_io_init(&io->ev, on_io, fd, EV_NONE);
-    memcpy(&io->ev.data, &fn, sizeof(fn)); /* a function pointer fits a data pointer on every Linux */
+    memcpy(&io->ev.data, &fn,
+           sizeof(fn)); /* a function pointer fits a data pointer on every Linux */
 }
 
 unsigned loop_io_wanted(const struct loop_io *io)
@@ -228,7 +230,8 @@ void loop_io_stop(struct loop *loop, struct loop_io *io)
 void loop_io_again(struct loop *loop, struct loop_io *io)
 {
     if (loop->n_again == loop->cap_again) {
-        loop->cap_again = MAX(loop->cap_again * 2, (size_t)64); /* bounded by the number of descriptors */
+        loop->cap_again =
+            MAX(loop->cap_again * 2, (size_t)64); /* bounded by the number of descriptors */
         loop->again = allocate(loop->again, (long)(loop->cap_again * sizeof(struct loop_io *)));
     }
     loop->again[loop->n_again++] = io;

@@ -384,8 +384,7 @@ static void test_set(void **state UNUSED)
         {"pool_mod", "session", "pool_mod: is not an option: perhaps pool_mode is meant\n"},
         {"pool_mode", "x",
          "pool_mode: \"x\" is not known: one of session, transaction, statement\n"},
-        {"min_pool_size", "21",
-         "min_pool_size: 21 is more than default_pool_size: at most 20\n"},
+        {"min_pool_size", "21", "min_pool_size: 21 is more than default_pool_size: at most 20\n"},
         {"auth_type", "hba", "auth_type: hba without rules: set auth_hba_file\n"},
         {"auth_type", "any",
          "$D/t.ini:4: database a: user: is missing, but auth_type any takes no user from clients: "
