@@ -176,8 +176,6 @@ unsigned notify_n_channels(const struct client_notify *n)
     return n != NULL ? n->subscriber.subscriptions.n : 0;
 }
 
-void notify_on_hub_done(struct hub_waiter *waiter, bool ok);
-
 /* --- what the server answers --- */
 
 static bool is_last_request(const struct client *c)

@@ -78,6 +78,7 @@ static void put_field(struct buf *b, uint8_t field, const char *text)
     }
 }
 
+/* NOLINTNEXTLINE(readability-function-size): one parameter for each field of the message */
 void error_msg_put_text(struct buf *b, uint8_t type, const char *severity, const char *sqlstate,
                         const char *message, const char *detail, const char *hint)
 {

@@ -42,7 +42,7 @@ def pooled(pgpoold):
 @pytest.fixture
 def tables(pg):
     def clean():
-        for (gid,) in pg.psql("SELECT gid FROM pg_prepared_xacts", db="test"):
+        for (gid,) in pg.psql("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()", db="test"):
             pg.psql(f"ROLLBACK PREPARED '{gid}'", db="test")
         pg.psql("SET lock_timeout = 5000; DROP TABLE IF EXISTS mails, people", "test", "app")
 
@@ -471,7 +471,8 @@ def test_sqlalchemy_two_phase_commit(daemon, tables):
             lost = await conn.begin_twophase()
             await conn.execute(people.insert().values(name="lost"))
             await lost.prepare()
-            assert await conn.scalar("SELECT gid FROM pg_prepared_xacts") == lost.xid
+            assert await conn.scalar(
+                "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()") == lost.xid
             await conn.execute(f"ROLLBACK PREPARED '{lost.xid}'")
         async with aiopg.sa.create_engine(daemon.dsn()) as engine, engine.acquire() as conn:
             unprepared = await conn.begin_twophase("unprepared")
@@ -493,7 +494,8 @@ def test_two_phase_commit_through_two_servers(pooled, pg, tables):
                 await transaction.prepare()
                 other = await two.begin()  # takes the server connection that was used last
                 assert await two.scalar("SELECT pg_backend_pid()") == first
-                assert await one.scalar("SELECT gid FROM pg_prepared_xacts") == "in two places"
+                assert await one.scalar(
+                "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()") == "in two places"
                 assert await one.scalar("SELECT pg_backend_pid()") != first
                 await one.commit_prepared("in two places", is_prepared=True)
                 await other.rollback()

@@ -38,7 +38,7 @@ def connect(daemon):
 def table(pg):
     pg.psql("SET lock_timeout = 5000; DROP TABLE IF EXISTS t2; CREATE TABLE t2 (id int, name text)", "test", "app")
     yield "t2"
-    for (gid,) in pg.psql("SELECT gid FROM pg_prepared_xacts", db="test"):
+    for (gid,) in pg.psql("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()", db="test"):
         pg.psql(f"ROLLBACK PREPARED '{gid}'", db="test")
     pg.psql("SET lock_timeout = 5000; DROP TABLE t2", "test", "app")
 
@@ -137,12 +137,11 @@ def test_two_phase_commit_by_different_connections(connect, table):
     conn.tpc_prepare()
     conn.close()
     other = connect()
-    (found,) = other.tpc_recover()
-    assert found.gtrid == "transaction"
+    (found,) = [each for each in other.tpc_recover() if each.gtrid == "transaction"]
     other.rollback()
     other.tpc_commit(found)
     assert fetch(other, "SELECT name FROM t2") == [("two phases",)]
-    assert other.tpc_recover() == []
+    assert not [each for each in other.tpc_recover() if each.gtrid == "transaction"]
 
 
 def test_extras(connect, table):

@@ -31,7 +31,7 @@ def pooled(pgpoold):
 def table(pg):
     """A table t3; whatever a failed test left behind must not hold up the next one."""
     def clean(then=""):
-        for (gid,) in pg.psql("SELECT gid FROM pg_prepared_xacts", db="test"):
+        for (gid,) in pg.psql("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()", db="test"):
             pg.psql(f"ROLLBACK PREPARED '{gid}'", db="test")
         pg.psql("SET lock_timeout = 5000; DROP TABLE IF EXISTS t3;" + then, db="test", user="app")
 

@@ -48,7 +48,7 @@ def repl(pg):
 
 
 def start_lsn(pg):
-    return pg.psql("SELECT pg_current_wal_lsn()")[0][0]
+    return pg.psql("SELECT pg_current_wal_flush_lsn()")[0][0]
 
 
 def walsenders(pg, user="repl"):

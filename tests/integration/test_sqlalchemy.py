@@ -39,7 +39,7 @@ def daemon(request, pgpoold, schema):
 def schema(pg):
     """Gone at the end, whatever a test has left locked or prepared."""
     yield
-    for (gid,) in pg.psql("SELECT gid FROM pg_prepared_xacts", db="test"):
+    for (gid,) in pg.psql("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()", db="test"):
         pg.psql(f"ROLLBACK PREPARED '{gid}'", db="test")
     pg.psql("SET lock_timeout = 5000; DROP TABLE IF EXISTS books, authors", "test", "app")
 
