@@ -39,6 +39,8 @@ def worlds(pgpoold, pg):
     yield make
     for each in made:
         each.close()
+    for gid, database in pg.psql("SELECT gid, database FROM pg_prepared_xacts"):
+        pg.psql(f"ROLLBACK PREPARED '{gid}'", db=database)
 
 
 def told(worlds, name, channel="a", sender="n", payload="p"):

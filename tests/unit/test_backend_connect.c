@@ -538,8 +538,8 @@ static void test_startup_message(void **state)
         {"options", "-c geqo=off -c datestyle=SQL,\\ DMY -c my.text=a\\\\b\\ \\ c"},
     };
     struct backend_connect_params p;
-    struct startup startup;
-    struct report report;
+    struct startup startup = {.total = 0};
+    struct report report = {.len = 0};
     struct outcome o;
     struct fake f;
 
@@ -764,7 +764,7 @@ static void test_cancel(void **state)
     for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
         struct server_cancel_params p = {.use_tls = rows[i].use_tls, .pid = 0x01020304, .key = key};
         struct cancel_outcome o = {.done = false};
-        struct startup startup;
+        struct startup startup = {.total = 0};
         struct report report;
         unsigned n_fds;
         struct fake f;

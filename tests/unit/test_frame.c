@@ -56,7 +56,7 @@ static enum frame_verdict peek(const struct msg_info *table, unsigned type, uint
 static void check_bounds(const struct msg_info *table, const struct bound *b)
 {
     const struct msg_info *info = &table[(uint8_t)b->type];
-    struct frame f;
+    struct frame f = {.type = 0};
 
     if (info->name == NULL || info->least != b->least ||
         (info->most == info->least) != b->is_exact) {

@@ -108,6 +108,7 @@ static void on_query(struct loop_io *io, unsigned events)
     socklen_t peer_len = sizeof(peer);
     ssize_t len = recvfrom(loop_io_fd(io), packet, 512, 0, (struct sockaddr *)&peer, &peer_len);
     uint8_t *at = packet + 12;
+    size_t used = 0;
     const struct record *found = NULL;
     unsigned n = 0;
     unsigned type;
@@ -115,8 +116,9 @@ static void on_query(struct loop_io *io, unsigned events)
     (void)events;
     assert_true(len > 12);
     while (*at != 0) {
-        strncat(name, name[0] != '\0' ? "." : "", 1);
-        strncat(name, (const char *)at + 1, *at);
+        used += (size_t)snprintf(name + used, sizeof(name) - used, "%s%.*s", used > 0 ? "." : "",
+                                 (int)*at, (const char *)at + 1);
+        assert_true(used < sizeof(name));
         at += 1 + *at;
     }
     type = (unsigned)at[1] << 8 | at[2];

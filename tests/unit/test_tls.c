@@ -540,6 +540,7 @@ static void test_context_goes_before_its_connections(void **state)
     pair_close(&p);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): one flat table of cases and a short loop */
 static void test_bad_settings(void **state)
 {
     static const struct {
