@@ -186,14 +186,14 @@ def test_an_error_aborts_the_pipeline_up_to_its_sync(daemon):
             with conn.pipeline() as pipeline:
                 conn.execute("SELECT 1")
                 conn.execute("SELECT 1/0")
-                lost = conn.execute("SELECT 2")
+                conn.execute("SELECT 2")  # may tell of the error already, when the answer is quick
                 pipeline.sync()
         with pytest.raises(psycopg.errors.PipelineAborted):
             with conn.pipeline() as pipeline:
                 with pytest.raises(psycopg.errors.DivisionByZero):
                     conn.execute("SELECT 1/0").fetchone()
                 conn.execute("SELECT 3").fetchone()
-        assert conn.execute("SELECT 4").fetchone() == (4,) and lost is not None
+        assert conn.execute("SELECT 4").fetchone() == (4,)
 
 
 def test_pipelines_of_several_clients_at_once(pooled, pg):
