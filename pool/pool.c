@@ -234,8 +234,9 @@ static unsigned allowed_now(struct pool *pool)
     return lim->size + lim->reserve_size;
 }
 
-/* Another pool of the same database, or of the same user, holds an idle connection that we need more. */
-static bool evict_one(struct pool *pool, bool same_user)
+/* The connection that has been idle longest in the other pools of the same database, or of the same user. NULL: none
+ * is idle there. */
+static struct backend *idle_elsewhere(struct pool *pool, bool same_user)
 {
     struct backend *oldest = NULL;
     struct database *db;
@@ -262,11 +263,40 @@ static bool evict_one(struct pool *pool, bool same_user)
             }
         }
     }
-    if (oldest == NULL) {
+    return oldest;
+}
+
+static bool database_is_full(const struct pool *pool)
+{
+    const struct database *db = pool->db;
+
+    return db->max_connections > 0 && db->n_connections >= db->max_connections;
+}
+
+static bool user_is_full(const struct pool *pool)
+{
+    const struct pool_user *user = pool->user;
+
+    return user->max_connections > 0 && user->n_connections >= user->max_connections;
+}
+
+/* Idle connections of other pools go until database and user have room for one more. None goes in vain: what one limit
+ * needs is closed only when the other one can be met too. A pool is one pair of both, so they never need the same one. */
+static bool evict_others(struct pool *pool)
+{
+    if ((database_is_full(pool) && idle_elsewhere(pool, false) == NULL) ||
+        (user_is_full(pool) && idle_elsewhere(pool, true) == NULL)) {
         return false;
     }
-    backend_close(oldest, "evicted", NULL);
-    return true;
+    for (unsigned same_user = 0; same_user <= 1; same_user++) {
+        struct backend *b;
+
+        while ((same_user ? user_is_full(pool) : database_is_full(pool)) &&
+               (b = idle_elsewhere(pool, same_user)) != NULL) {
+            backend_close(b, "evicted", NULL);
+        }
+    }
+    return !database_is_full(pool) && !user_is_full(pool);
 }
 
 /* Is this a moment for another connection attempt? */
@@ -285,18 +315,13 @@ enum eviction { KEEP_OTHERS, EVICT_OTHERS };
 
 static bool may_open(struct pool *pool, unsigned allowed, enum eviction eviction)
 {
-    const struct database *db = pool->db;
-    const struct pool_user *user = pool->user;
-
     if (pool->n_backends >= allowed || !may_try(pool)) {
         return false;
     }
-    if (db->max_connections > 0 && db->n_connections >= db->max_connections &&
-        (eviction == KEEP_OTHERS || !evict_one(pool, false))) {
-        return false;
+    if (!database_is_full(pool) && !user_is_full(pool)) {
+        return true;
     }
-    return user->max_connections == 0 || user->n_connections < user->max_connections ||
-           (eviction == EVICT_OTHERS && evict_one(pool, true));
+    return eviction == EVICT_OTHERS && evict_others(pool);
 }
 
 static void log_reserve(const struct pool *pool)
@@ -371,20 +396,16 @@ static bool close_one_idle(struct pool *pool)
 /* Room for one more connection, for replication: idle ones have to go for it. */
 static bool make_room(struct pool *pool)
 {
-    const struct database *db = pool->db;
-    const struct pool_user *user = pool->user;
-
     while (pool->n_backends >= allowed_now(pool)) {
         if (!close_one_idle(pool)) {
             return false;
         }
     }
-    if (db->max_connections > 0 && db->n_connections >= db->max_connections &&
-        !close_one_idle(pool) && !evict_one(pool, false)) {
-        return false;
+    if (!database_is_full(pool) && !user_is_full(pool)) {
+        return true;
     }
-    return user->max_connections == 0 || user->n_connections < user->max_connections ||
-           close_one_idle(pool) || evict_one(pool, true);
+    /* one of its own helps with both limits */
+    return close_one_idle(pool) || evict_others(pool);
 }
 
 void pool_fail_waiter(struct pool *pool, struct lease *l, const struct pg_error *e)

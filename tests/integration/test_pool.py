@@ -107,6 +107,23 @@ def test_max_user_connections_holds_over_all_databases(pgpoold, pg, wire):
     assert answers == [[("test2",)]]
 
 
+def test_no_connection_is_closed_in_vain_when_two_limits_hold(pgpoold, pg, wire):
+    """The idle one of another user would make room in the database, but the user himself has no room yet."""
+    daemon = pgpoold(pool_mode="transaction", max_db_connections=1, max_user_connections=1, query_wait_notify=0,
+                     databases=one_database(pg))
+    late = wire(daemon, database="test", user="app")
+    elsewhere, = hold(wire, daemon, database="test2", user="app")
+    wire(daemon, database="test", user="postgres").run("SELECT 1")
+    before = daemon.log.count("closing because: evicted")
+    late.send(query("SELECT 1"))
+    wait_waiting(daemon, database="test")
+    late.expect_silence(0.2)
+    assert daemon.log.count("closing because: evicted") == before
+    elsewhere.run("COMMIT")
+    assert late.result().rows == [("1",)]
+    assert daemon.log.count("closing because: evicted") == before + 2
+
+
 def test_minimums_that_do_not_fit_do_not_fight(pgpoold, pg, wire, eventually):
     daemon = pgpoold(pool_mode="transaction", default_pool_size=3, min_pool_size=3, max_db_connections=3,
                      databases=one_database(pg))
