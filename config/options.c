@@ -106,8 +106,8 @@ static const struct option options[] = {
      .help = "File for the process id. A process that goes to the background needs one."},
     {STRING(conffile, "", G_STR(conffile)), RELOAD, GROUP,
      .help = "Path of the configuration file. Setting it makes the next RELOAD read another file."},
-    {STRING(job_name, "pgpoold", G_STR(job_name)), GROUP,
-     .help = "Accepted for the sake of existing files; nothing depends on it."},
+    {STRING(job_name, "pgpoold", G_STR(job_name)), ALIAS("service_name"), GROUP,
+     .help = "Name of this service: the program name in syslog where syslog_ident is not given."},
     {STRING(resolv_conf, "", G_STR(resolv_conf)), GROUP,
      .help = "A resolv.conf of its own for looking up host names. Empty: the system's."},
 #undef GROUP
@@ -194,8 +194,9 @@ static const struct option options[] = {
          "statement mode. 0: prepared statements are not followed from one server connection to "
          "the next."},
     {STRING(ignore_startup_parameters, "", G_STR(ignore_startup_parameters)), RELOAD, GROUP,
-     .help = "Comma-separated startup parameters to accept from clients and drop. Others that "
-             "pgpoold does not know end the connection."},
+     .help = "Comma-separated startup parameters of clients to drop unread. All others are put in "
+             "force on the server, and one that the server does not know or like ends the login "
+             "with the server's error."},
     {STRING(track_extra_parameters, "IntervalStyle", G_STR(track_extra_parameters)), GROUP,
      .help = "Comma-separated parameters to keep in step between client and server besides the "
              "usual ones. Only those that the server reports on its own can be followed."},

@@ -156,6 +156,14 @@ static bool plan_tls(struct plan *p, struct config_errors *errors)
 
 /* --- what can be taken back --- */
 
+/* syslog_ident, or job_name when only that was given. */
+static const char *syslog_name(const struct settings *set)
+{
+    const struct option *ident = option_find(OPTION_GLOBAL, "syslog_ident");
+
+    return strcmp(set->syslog_ident, ident->text) == 0 ? set->job_name : set->syslog_ident;
+}
+
 static bool apply_log(const struct server *s, const struct settings *set,
                       struct config_errors *errors)
 {
@@ -163,7 +171,7 @@ static bool apply_log(const struct server *s, const struct settings *set,
     struct log_settings log = {.file = set->logfile,
                                .to_stderr = !o->is_quiet && !o->is_daemon,
                                .to_syslog = set->syslog,
-                               .syslog_ident = set->syslog_ident,
+                               .syslog_ident = syslog_name(set),
                                .syslog_facility = set->syslog_facility,
                                .verbose = MAX((unsigned)set->verbose, o->verbose)};
     int result = log_setup(&log);
