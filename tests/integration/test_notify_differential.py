@@ -503,7 +503,11 @@ class Random:
             self.forget(name)
         elif name not in self.open:
             self.notified[name] = set().union(*(self.pending[other] for other in self.open))
+            if any(b"COMMIT" in m for m in messages):
+                self.notified[name] |= self.pending[name]
             self.open.append(name)
+        elif any(b"COMMIT" in m for m in messages):  # what it has committed itself is as what others have
+            self.notified[name] |= self.pending[name]
         self.flush(name, messages)
 
     def flush(self, name, messages):
