@@ -27,9 +27,21 @@ static void work_on(struct client *c);
 
 /* --- answers --- */
 
+/* Statements up to here count like those that a server answers: a ReadyForQuery ends one query and one transaction. */
 static void put_ready(struct admin_session *a)
 {
+    struct pool_stats *stats = &a->c->server->console->stats;
+
     startup_put_ready(&a->out, 'I');
+    if (a->began_us > 0) {
+        usec_t took_us = clock_now_us() - a->began_us;
+
+        stats->query_count++;
+        stats->query_time_us += took_us;
+        stats->xact_count++;
+        stats->xact_time_us += took_us;
+        a->began_us = 0;
+    }
 }
 
 /* The statement is done: the session is ready for the next. */
@@ -221,6 +233,9 @@ void admin_run(struct admin_session *a, const char *text, enum admin_protocol pr
 
     a->protocol = protocol;
     a->c->request_us = clock_now_us();
+    if (a->began_us == 0) {
+        a->began_us = clock_now_us();
+    }
     if (!admin_understand(text, &st, &meaning, &error)) {
         admin_fail(a, protocol, &error);
         return;
@@ -524,6 +539,7 @@ void admin_session_begin(struct client *c)
     loop_timer_init(&a->timer, on_timer);
     a->waiter.fn = on_changed;
     c->u.admin = a;
+    c->server->console->stats.client_login_count++;
     put_welcome(c, &a->out);
     flush(c);
 }
@@ -553,6 +569,7 @@ void admin_session_readable(struct client *c)
         client_close_quiet(c, "client unexpected eof");
         return;
     }
+    s->console->stats.bytes_received += (uint64_t)n;
     if (n > 0 && !buf_append(&a->in, s->env->scratch, (size_t)n)) {
         refuse(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED,
                "more than 128 KiB of messages wait for the console");

@@ -35,6 +35,7 @@ struct admin_session {
     enum admin_work work;
     enum admin_protocol protocol; /* of the running statement */
     bool skips;                   /* after an error, up to the next Sync */
+    usec_t began_us;              /* the first statement since the last ReadyForQuery; 0: none */
     struct buf in;                /* bytes of the client that wait */
     struct buf out;               /* the answers of this turn */
     struct list statements;       /* struct admin_prepared */

@@ -14,6 +14,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The console's own database, user and pool, as dashboards know them. */
+#define ADMIN_CONSOLE_NAME "pgbouncer"
+
 /* Objects looked at in one slice; small kinds come whole in the first. */
 #define ADMIN_SLICE_ROWS 128
 /* A slice ends early when it has grown to this. */

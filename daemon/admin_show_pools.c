@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CONSOLE_NAME "pgbouncer"
 #define CONSOLE_POOL_SIZE 2 /* what PgBouncer says of its own */
 
 static const struct admin_column pool_columns[] = {
@@ -91,7 +90,7 @@ static const struct admin_column list_columns[] = {
 
 static void each_pool(struct server *s, struct admin_walk *w)
 {
-    static const struct admin_key console = {.a = CONSOLE_NAME, .b = CONSOLE_NAME};
+    static const struct admin_key console = {.a = ADMIN_CONSOLE_NAME, .b = ADMIN_CONSOLE_NAME};
 
     for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
          pool = admin_next_pool(s, pool)) {
@@ -102,8 +101,8 @@ static void each_pool(struct server *s, struct admin_walk *w)
 
 static void fill_console_pool(const struct server *s, struct admin_row *row)
 {
-    admin_put_text(row, CONSOLE_NAME);
-    admin_put_text(row, CONSOLE_NAME);
+    admin_put_text(row, ADMIN_CONSOLE_NAME);
+    admin_put_text(row, ADMIN_CONSOLE_NAME);
     admin_put_uint(row, s->consoles.n);
     for (unsigned i = 0; i < 12; i++) {
         admin_put_int(row, 0);
@@ -159,16 +158,16 @@ static void each_database(struct server *s, struct admin_walk *w)
     list_for_each(&s->env->databases, db, link) {
         admin_walk_see(w, (struct admin_key){.a = db->name}, db, 0);
     }
-    admin_walk_see(w, (struct admin_key){.a = CONSOLE_NAME}, NULL, 0);
+    admin_walk_see(w, (struct admin_key){.a = ADMIN_CONSOLE_NAME}, NULL, 0);
 }
 
 static void fill_console_database(const struct server *s, struct admin_row *row)
 {
-    admin_put_text(row, CONSOLE_NAME);
+    admin_put_text(row, ADMIN_CONSOLE_NAME);
     admin_put_null(row);
     admin_put_int(row, s->config->settings.listen_port);
-    admin_put_text(row, CONSOLE_NAME);
-    admin_put_text(row, CONSOLE_NAME);
+    admin_put_text(row, ADMIN_CONSOLE_NAME);
+    admin_put_text(row, ADMIN_CONSOLE_NAME);
     admin_put_int(row, CONSOLE_POOL_SIZE);
     admin_put_int(row, 0);
     admin_put_int(row, 0);
@@ -273,7 +272,7 @@ static void each_user(struct server *s, struct admin_walk *w)
             see_user(w, e->name);
         }
     }
-    see_user(w, CONSOLE_NAME);
+    see_user(w, ADMIN_CONSOLE_NAME);
 }
 
 static void put_own_size(struct admin_row *row, int size)
@@ -310,19 +309,20 @@ static unsigned count_users(const struct server *s)
     const struct config *cfg = s->config;
     unsigned n = cfg->userlist != NULL ? userlist_count(cfg->userlist) : 0;
     const struct pool_user *u;
-    bool has_console = cfg->userlist != NULL && userlist_find(cfg->userlist, CONSOLE_NAME) != NULL;
+    bool has_console =
+        cfg->userlist != NULL && userlist_find(cfg->userlist, ADMIN_CONSOLE_NAME) != NULL;
 
     for (const struct user_config *e = config_next_user(cfg, NULL); e != NULL;
          e = config_next_user(cfg, e)) {
         if (cfg->userlist == NULL || userlist_find(cfg->userlist, e->name) == NULL) {
-            has_console = has_console || strcmp(e->name, CONSOLE_NAME) == 0;
+            has_console = has_console || strcmp(e->name, ADMIN_CONSOLE_NAME) == 0;
             n++;
         }
     }
     list_for_each(&s->env->users, u, link) {
         if ((cfg->userlist == NULL || userlist_find(cfg->userlist, u->name) == NULL) &&
             config_user(cfg, u->name) == NULL) {
-            has_console = has_console || strcmp(u->name, CONSOLE_NAME) == 0;
+            has_console = has_console || strcmp(u->name, ADMIN_CONSOLE_NAME) == 0;
             n++;
         }
     }

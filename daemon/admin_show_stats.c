@@ -74,6 +74,12 @@ static void each_database(struct server *s, struct admin_walk *w)
     list_for_each(&s->env->databases, db, link) {
         admin_walk_see(w, (struct admin_key){.a = db->name}, db, 0);
     }
+    admin_walk_see(w, (struct admin_key){.a = ADMIN_CONSOLE_NAME}, s->console, 0);
+}
+
+static void put_database(struct admin_row *row, const struct database *db)
+{
+    admin_put_name(row, db->name != NULL ? db->name : ADMIN_CONSOLE_NAME);
 }
 
 static uint64_t figure(const struct pool_stats *stats, size_t i)
@@ -93,7 +99,7 @@ static void fill_stats(struct server *s, const struct admin_found *f, struct adm
     const struct database *db = f->item;
 
     (void)s;
-    admin_put_name(row, db->name);
+    put_database(row, db);
     put_figures(row, &db->stats);
     put_figures(row, &db->average);
     admin_put_uint(row, db->stats.query_count);
@@ -105,7 +111,7 @@ static void fill_totals_of_stats(struct server *s, const struct admin_found *f,
     const struct database *db = f->item;
 
     (void)s;
-    admin_put_name(row, db->name);
+    put_database(row, db);
     put_figures(row, &db->stats);
 }
 
@@ -114,7 +120,7 @@ static void fill_averages(struct server *s, const struct admin_found *f, struct 
     const struct database *db = f->item;
 
     (void)s;
-    admin_put_name(row, db->name);
+    put_database(row, db);
     put_figures(row, &db->average);
 }
 
@@ -128,50 +134,24 @@ static void put_total(struct admin_rows *rows, const char *name, uint64_t value)
     }
 }
 
-/* A duration's average over several databases: each counts as often as the thing happened there. */
-struct weighted {
-    double sum;
-    double weight;
-};
-
-static void weigh(struct weighted *w, uint64_t time_us, uint64_t per_second)
-{
-    if (time_us > 0) {
-        double weight = per_second > 0 ? (double)per_second : 1; /* less than one a second */
-
-        w->sum += (double)time_us * weight;
-        w->weight += weight;
-    }
-}
-
-static uint64_t mean(const struct weighted *w)
-{
-    return w->weight > 0 ? (uint64_t)(w->sum / w->weight) : 0;
-}
-
+/* The rows of SHOW STATS as if they were one, but for the console's: looking at the totals must not change them. */
 static void sum_up(const struct server *s, struct pool_stats *total, struct pool_stats *average)
 {
-    struct weighted xact = {0};
-    struct weighted query = {0};
-    struct weighted wait = {0};
+    struct pool_stats period = {0};
     const struct database *db;
 
+    *total = (struct pool_stats){0};
     list_for_each(&s->env->databases, db, link) {
         pool_stats_add(total, &db->stats);
-        pool_stats_add(average, &db->average);
-        weigh(&xact, db->average.xact_time_us, db->average.xact_count);
-        weigh(&query, db->average.query_time_us, db->average.query_count);
-        weigh(&wait, db->average.wait_time_us, db->average.server_assignment_count);
+        pool_stats_add(&period, &db->period);
     }
-    average->xact_time_us = mean(&xact);
-    average->query_time_us = mean(&query);
-    average->wait_time_us = mean(&wait);
+    pool_stats_average(&period, s->stats_period_us, average);
 }
 
 static void show_totals(struct server *s, struct admin_rows *rows)
 {
-    struct pool_stats total = {0};
-    struct pool_stats average = {0};
+    struct pool_stats total;
+    struct pool_stats average;
 
     sum_up(s, &total, &average);
     for (size_t i = 0; i < ARRAY_LEN(figures); i++) {

@@ -307,7 +307,7 @@ void client_close(struct client *c, const struct pg_error *e)
     error_msg_put_text(&msg, 'E', "FATAL", e->sqlstate, e->message, e->detail, e->hint);
     if (buf_ok(&msg)) {
         /* Not possible: the client sees the end of the connection all the same. */
-        (void)!conn_send(&c->conn, c->server->loop, msg.data, msg.len);
+        (void)!client_try_send(c, msg.data, msg.len);
     }
     buf_done(&msg);
     close_now(c, e->message);
@@ -354,9 +354,27 @@ void client_check_idle(struct pool *pool)
     }
 }
 
+struct pool_stats *client_stats(struct client *c)
+{
+    if (c->pool != NULL) {
+        return &c->pool->db->stats;
+    }
+    return c->state == CLIENT_CONSOLE ? &c->server->console->stats : NULL;
+}
+
+bool client_try_send(struct client *c, const void *data, size_t len)
+{
+    struct pool_stats *stats = client_stats(c);
+
+    if (stats != NULL) {
+        stats->bytes_sent += len;
+    }
+    return conn_send(&c->conn, c->server->loop, data, len);
+}
+
 void client_send(struct client *c, const void *data, size_t len)
 {
-    if (c->state != CLIENT_CLOSED && !conn_send(&c->conn, c->server->loop, data, len)) {
+    if (c->state != CLIENT_CLOSED && !client_try_send(c, data, len)) {
         client_close_quiet(c, "out of memory");
     }
 }

@@ -157,6 +157,10 @@ const char *client_state_name(const struct client *c); /* as SHOW CLIENTS says i
 /* --- use --- */
 
 /* Sends bytes to the client; memory running out closes it. */
+/* Where what the client does is counted; NULL before its login. */
+struct pool_stats *client_stats(struct client *c);
+/* Sends and counts. false: the connection is of no use any more. */
+MUSTCHECK bool client_try_send(struct client *c, const void *data, size_t len);
 void client_send(struct client *c, const void *data, size_t len);
 void client_send_buf(struct client *c, struct buf *b); /* and empties @b */
 

@@ -589,7 +589,7 @@ static void send_or_queue(struct client_notify *n, const uint8_t *msg, size_t le
 
     if ((n->work != NULL && n->work->queue.len > 0) || !may_be_told_now(c)) {
         queue(n, msg, len);
-    } else if (!conn_send(&c->conn, c->server->loop, msg, len)) {
+    } else if (!client_try_send(c, msg, len)) {
         close_later(n, CLOSE_NO_MEMORY);
     }
 }

@@ -55,9 +55,11 @@ static bool make_parts(struct server *s, const char *ini_path)
     s->ini_path = strdup(ini_path);
     s->mock_cache = scram_cache_new(MOCK_CACHE_ENTRIES);
     s->canon = canon_new();
+    s->console = calloc(1, sizeof(*s->console));
     s->resolver = resolver_new(s->loop, &r, on_host_moved, s);
     s->env = s->resolver == NULL ? NULL : pool_env_new(s->loop, s->resolver, &s->env_ops);
-    return s->ini_path != NULL && s->mock_cache != NULL && s->canon != NULL && s->env != NULL;
+    return s->ini_path != NULL && s->mock_cache != NULL && s->canon != NULL && s->console != NULL &&
+           s->env != NULL;
 }
 
 struct server *server_new(struct loop *loop, struct config *config, const char *ini_path)
@@ -179,6 +181,7 @@ struct server *server_free(struct server *s)
     s->client_tls = tls_context_unref(s->client_tls);
     s->config = config_free(s->config);
     explicit_bzero(s->process_key, sizeof(s->process_key));
+    free(s->console);
     free(s->slots);
     free(s->ini_path);
     free(s);

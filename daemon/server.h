@@ -52,8 +52,9 @@ struct server {
     struct buf
         *spare[SERVER_SPARE_BUFS]; /* empty buffers of clients that waited, for the next ones */
     unsigned n_spare;
-    struct list logins;   /* clients that have not logged in yet, oldest first */
-    struct list consoles; /* clients of the console */
+    struct list logins;       /* clients that have not logged in yet, oldest first */
+    struct list consoles;     /* clients of the console */
+    struct database *console; /* its figures in SHOW STATS; nothing else of it is of use */
     struct loop_timer login_timer;
     struct client **slots; /* by virtual pid - 1; NULL: free */
     uint32_t n_slots;
@@ -70,6 +71,7 @@ struct server {
 
     struct loop_timer stats_timer;
     usec_t stats_since_us;
+    usec_t stats_period_us;       /* how long the last whole stats_period was; 0: none yet */
     struct loop_deferred changed; /* wakes console commands that wait */
     struct list waiters;          /* struct server_waiter */
     struct loop_timer janitor;    /* idle pools, auto-databases */

@@ -61,6 +61,8 @@ static void on_period(struct loop_timer *timer)
         database_stats_turn(db, period_us);
     }
     database_stats_turn(&sum, period_us);
+    database_stats_turn(s->console, period_us);
+    s->stats_period_us = period_us;
     if (s->config->settings.log_stats) {
         write_line(&sum.average);
     }

@@ -166,22 +166,33 @@ static uint64_t per_event(uint64_t total, uint64_t n)
     return n == 0 ? 0 : total / n;
 }
 
+void pool_stats_average(const struct pool_stats *period, usec_t period_us, struct pool_stats *ret)
+{
+    const uint64_t *from = (const uint64_t *)period;
+    uint64_t *to = (uint64_t *)ret;
+
+    for (size_t i = 0; i < N_COUNTERS; i++) {
+        to[i] = period_us == 0
+                    ? 0
+                    : (uint64_t)((double)from[i] * (double)USEC_PER_SEC / (double)period_us);
+    }
+    ret->xact_time_us = per_event(period->xact_time_us, period->xact_count);
+    ret->query_time_us = per_event(period->query_time_us, period->query_count);
+    ret->wait_time_us = per_event(period->wait_time_us, period->server_assignment_count);
+}
+
 void database_stats_turn(struct database *db, usec_t period_us)
 {
-    struct pool_stats d = db->stats;
-    uint64_t *now = (uint64_t *)&d;
+    const uint64_t *now = (const uint64_t *)&db->stats;
     const uint64_t *then = (const uint64_t *)&db->period_start;
-    uint64_t *average = (uint64_t *)&db->average;
+    uint64_t *period = (uint64_t *)&db->period;
 
     if (period_us == 0) {
         return;
     }
     for (size_t i = 0; i < N_COUNTERS; i++) {
-        now[i] -= then[i];
-        average[i] = (uint64_t)((double)now[i] * (double)USEC_PER_SEC / (double)period_us);
+        period[i] = now[i] - then[i];
     }
-    db->average.xact_time_us = per_event(d.xact_time_us, d.xact_count);
-    db->average.query_time_us = per_event(d.query_time_us, d.query_count);
-    db->average.wait_time_us = per_event(d.wait_time_us, d.server_assignment_count);
+    pool_stats_average(&db->period, period_us, &db->average);
     db->period_start = db->stats;
 }

@@ -90,9 +90,9 @@ struct database {
     usec_t unused_since_us;   /* an auto-database without clients: since when */
     struct pool_stats stats;
     struct pool_stats period_start; /* stats at the beginning of the running stats_period */
-    struct pool_stats
-        average; /* per second, or per event for the times, of the last whole period */
-    void *owner; /* the daemon's record of the entry */
+    struct pool_stats period;       /* what happened in the last whole one */
+    struct pool_stats average;      /* of the same: per second, or per event for the times */
+    void *owner;                    /* the daemon's record of the entry */
 };
 
 struct pool_user {
@@ -120,6 +120,9 @@ struct pool_user *pool_user_find(struct pool_env *env, const char *name);
 
 /* Closes the running stats_period: computes the averages. @period_us: its length. */
 void database_stats_turn(struct database *db, usec_t period_us);
+/* Of what happened in @period_us microseconds: counts and bytes per second, times per event.
+ * @ret: not @period itself. */
+void pool_stats_average(const struct pool_stats *period, usec_t period_us, struct pool_stats *ret);
 void pool_stats_add(struct pool_stats *sum, const struct pool_stats *s);
 
 #endif

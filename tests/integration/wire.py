@@ -305,11 +305,14 @@ class Connection:
         self.sock = sock
         self.timeout = timeout
         self.buffer = b""
+        self.n_sent = self.n_received = 0  # bytes, as they are before TLS
 
     def send(self, *messages):
         self.sock.settimeout(self.timeout)
+        data = b"".join(messages)
+        self.n_sent += len(data)
         try:
-            self.sock.sendall(b"".join(messages))
+            self.sock.sendall(data)
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError) as problem:
             raise Closed(f"while sending: {problem}") from problem
 
@@ -327,6 +330,7 @@ class Connection:
         if not data:
             raise Closed("end of stream; unread: %r" % self.buffer[:200])
         self.buffer += data
+        self.n_received += len(data)
 
     def read_bytes(self, n, timeout=None):
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)

@@ -87,6 +87,32 @@ static void test_each_period_counts_for_itself(void **state)
     (void)database_free(db);
 }
 
+/* Two databases as one: not the mean of two means. */
+static void test_the_average_of_a_sum_is_exact(void **state)
+{
+    struct database *few = database_new(env, "few");
+    struct database *many = database_new(env, "many");
+    struct pool_stats sum;
+    struct pool_stats average;
+
+    (void)state;
+    few->stats = (struct pool_stats){.query_count = 1, .query_time_us = 1000, .bytes_sent = 5};
+    many->stats = (struct pool_stats){.query_count = 9, .query_time_us = 90, .bytes_sent = 5};
+    database_stats_turn(few, 10 * USEC_PER_SEC);
+    database_stats_turn(many, 10 * USEC_PER_SEC);
+    sum = few->period;
+    pool_stats_add(&sum, &many->period);
+    pool_stats_average(&sum, 10 * USEC_PER_SEC, &average);
+    assert_int_equal(average.query_count, 1);
+    assert_int_equal(average.query_time_us, 109);   /* 1090 us in 10 queries */
+    assert_int_equal(average.bytes_sent, 1);        /* half a byte from each */
+    pool_stats_average(&many->period, 0, &average); /* before the first period has ended */
+    assert_int_equal(average.query_count, 0);
+    assert_int_equal(average.bytes_sent, 0);
+    (void)database_free(few);
+    (void)database_free(many);
+}
+
 static void test_large_counters_do_not_wrap(void **state)
 {
     struct database *db = database_new(env, "shop");
@@ -215,6 +241,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STATS_TEST(test_averages),
+        STATS_TEST(test_the_average_of_a_sum_is_exact),
         STATS_TEST(test_each_period_counts_for_itself),
         STATS_TEST(test_large_counters_do_not_wrap),
         STATS_TEST(test_sums),
