@@ -161,8 +161,10 @@ static void put_help(struct admin_session *a)
     buf_done(&text);
 }
 
-static void start_show(struct admin_session *a, const struct admin_show_kind *kind, uint64_t binary)
+static void start_show(struct admin_session *a, const struct admin_show_kind *kind)
 {
+    const struct admin_prepared *portal = a->portal;
+
     if (kind->right == ADMIN_FOR_ADMINS && !a->c->is_admin) {
         admin_fail_text(a, a->protocol, "42501", "admin access needed");
         return;
@@ -172,7 +174,8 @@ static void start_show(struct admin_session *a, const struct admin_show_kind *ki
     } else if (a->protocol == ADMIN_SIMPLE) {
         admin_show_describe(kind, 0, &a->out);
     }
-    admin_show_begin(&a->show, kind, binary);
+    admin_show_begin(&a->show, kind, portal != NULL ? portal->binary : 0);
+    admin_show_limit(&a->show, portal != NULL ? portal->limit : 0);
     a->pause_us = SLOW_READER_LEAST_US;
     a->work = ADMIN_SHOWS;
 }
@@ -224,29 +227,47 @@ static void run_command(struct admin_session *a, const struct admin_command *com
     unreachable();
 }
 
-void admin_run(struct admin_session *a, const char *text, enum admin_protocol protocol,
-               uint64_t binary)
+static void begin_statement(struct admin_session *a, struct admin_prepared *portal)
+{
+    a->protocol = portal != NULL ? ADMIN_EXTENDED : ADMIN_SIMPLE;
+    a->portal = portal;
+    a->c->request_us = clock_now_us();
+    if (a->began_us == 0) {
+        a->began_us = clock_now_us();
+    }
+}
+
+void admin_run_on(struct admin_session *a, struct admin_prepared *portal)
+{
+    begin_statement(a, portal);
+    if (portal->state == ADMIN_PORTAL_DONE) { /* as PostgreSQL: no more rows, no error */
+        put_complete(a, "SHOW");
+        return;
+    }
+    a->show = portal->show; /* moved */
+    portal->show = (struct admin_show){.kind = NULL};
+    admin_show_limit(&a->show, portal->limit);
+    a->work = ADMIN_SHOWS;
+}
+
+void admin_run(struct admin_session *a, const char *text, struct admin_prepared *portal)
 {
     struct admin_statement st;
     struct admin_meaning meaning;
     struct pg_error error;
 
-    a->protocol = protocol;
-    a->c->request_us = clock_now_us();
-    if (a->began_us == 0) {
-        a->began_us = clock_now_us();
-    }
+    begin_statement(a, portal);
     if (!admin_understand(text, &st, &meaning, &error)) {
-        admin_fail(a, protocol, &error);
+        admin_fail(a, a->protocol, &error);
         return;
     }
     if (meaning.show != NULL) {
-        start_show(a, meaning.show, binary);
+        start_show(a, meaning.show);
     } else if (meaning.command != NULL) {
         run_command(a, meaning.command, &st); /* the session may be gone now */
     } else {
         wire_end(&a->out, wire_begin(&a->out, 'I'));
-        if (protocol == ADMIN_SIMPLE) {
+        if (portal == NULL) {
             put_ready(a);
         }
     }
@@ -258,6 +279,16 @@ void admin_run(struct admin_session *a, const char *text, enum admin_protocol pr
 static void go_on_later(struct client *c)
 {
     loop_io_again(c->server->loop, &c->conn.io);
+}
+
+/* PG15 protocol, "Extended Query": PortalSuspended; another Execute goes on. */
+static void suspend_portal(struct admin_session *a)
+{
+    a->portal->state = ADMIN_PORTAL_SUSPENDED;
+    a->portal->show = a->show; /* moved */
+    a->show = (struct admin_show){.kind = NULL};
+    wire_end(&a->out, wire_begin(&a->out, 's'));
+    a->work = ADMIN_READY;
 }
 
 /* The next slice. false: not now; it was seen to that work_on() comes again. */
@@ -277,7 +308,13 @@ static bool go_on_showing(struct client *c)
         return false;
     case ADMIN_SHOW_DONE:
         admin_show_done(&a->show);
+        if (a->portal != NULL) {
+            a->portal->state = ADMIN_PORTAL_DONE;
+        }
         put_complete(a, "SHOW");
+        return true;
+    case ADMIN_SHOW_LIMIT:
+        suspend_portal(a);
         return true;
     case ADMIN_SHOW_NO_MEMORY:
         client_close_quiet(c, "out of memory");
@@ -392,7 +429,7 @@ static void on_query(struct admin_session *a, const uint8_t *body, size_t len)
         refuse(a->c, SQLSTATE_PROTOCOL_VIOLATION, "malformed Query message");
         return;
     }
-    admin_run(a, text, ADMIN_SIMPLE, 0);
+    admin_run(a, text, NULL);
 }
 
 static void on_message(struct admin_session *a, uint8_t type, const uint8_t *body, size_t len)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* The extended protocol on the console, as far as drivers need it to run statements without parameters: Parse, Bind,
- * Describe, Execute and Close with named and unnamed statements and portals. An Execute always gives all rows, whatever
- * limit it names: nobody fetches a SHOW in parts. PG15 protocol, "Extended Query". */
+ * Describe, Execute (also in parts) and Close with named and unnamed statements and portals. Portals live up to the Sync, as
+ * they do outside of a transaction block. PG15 protocol, "Extended Query". */
 #include "daemon/admin_internal.h"
 
 #include "daemon/util/fatal.h"
@@ -33,6 +33,7 @@ static void drop(struct list *all, struct admin_prepared *p)
 {
     if (p != NULL) {
         list_remove(all, &p->link);
+        admin_show_done(&p->show);
         free(p->text);
         free(p);
     }
@@ -227,9 +228,9 @@ static void on_describe(struct admin_session *a, struct wire_reader *r)
 static void on_execute(struct admin_session *a, struct wire_reader *r)
 {
     const char *name = wire_get_cstr(r);
-    const struct admin_prepared *p;
+    uint32_t limit = wire_get_u32(r);
+    struct admin_prepared *p;
 
-    (void)wire_get_u32(r); /* most rows: see above */
     if (!wire_at_end(r)) {
         fail(a, SQLSTATE_PROTOCOL_VIOLATION, "malformed Execute message");
         return;
@@ -239,7 +240,12 @@ static void on_execute(struct admin_session *a, struct wire_reader *r)
         fail(a, SQLSTATE_INVALID_CURSOR_NAME, "portal does not exist");
         return;
     }
-    admin_run(a, p->text, ADMIN_EXTENDED, p->binary);
+    p->limit = limit <= INT32_MAX ? limit : 0; /* a negative one is none, as for PostgreSQL */
+    if (p->state == ADMIN_PORTAL_NEW) {
+        admin_run(a, p->text, p);
+    } else {
+        admin_run_on(a, p);
+    }
 }
 
 static void on_close(struct admin_session *a, struct wire_reader *r)

@@ -22,11 +22,21 @@ enum admin_protocol {
     ADMIN_EXTENDED, /* an Execute: ReadyForQuery comes with the Sync */
 };
 
+enum admin_portal {
+    ADMIN_PORTAL_NEW,
+    ADMIN_PORTAL_SUSPENDED, /* an Execute has had its share of the rows */
+    ADMIN_PORTAL_DONE,      /* a SHOW that has given all its rows */
+};
+
 /* A prepared statement, or a portal. */
 struct admin_prepared {
     struct list_node link;
     char *text;
-    uint64_t binary; /* portals: columns that the client wants in binary */
+    /* Of portals: */
+    enum admin_portal state;
+    uint64_t binary;        /* columns that the client wants in binary */
+    uint32_t limit;         /* rows of the Execute that runs; 0: all */
+    struct admin_show show; /* where a suspended one goes on */
     char name[];
 };
 
@@ -41,6 +51,7 @@ struct admin_session {
     struct list statements;       /* struct admin_prepared */
     struct list portals;
     struct admin_show show;
+    struct admin_prepared *portal; /* which Execute runs; NULL: a Query */
     struct admin_wait wait;
     const char *tag;             /* of the command that waits */
     unsigned told_left;          /* in the last notice */
@@ -58,9 +69,10 @@ struct admin_meaning {
 /* Takes the text apart. false: *error says why; @st is empty then. */
 MUSTCHECK bool admin_understand(const char *text, struct admin_statement *st,
                                 struct admin_meaning *ret, struct pg_error *error);
-/* Runs it: the answer is in a->out, or comes later. The session may be gone afterwards. */
-void admin_run(struct admin_session *a, const char *text, enum admin_protocol protocol,
-               uint64_t binary);
+/* Runs a Query, or @portal: the answer is in a->out, or comes later. The session may be gone afterwards. */
+void admin_run(struct admin_session *a, const char *text, struct admin_prepared *portal);
+/* The next rows of a suspended portal. */
+void admin_run_on(struct admin_session *a, struct admin_prepared *portal);
 /* Reports an error as the protocol wants it. */
 void admin_fail(struct admin_session *a, enum admin_protocol protocol,
                 const struct pg_error *error);

@@ -160,7 +160,7 @@ struct admin_row *admin_rows_next(struct admin_rows *rows)
 {
     uint64_t i = rows->seen++;
 
-    if (i < rows->from || i >= rows->from + ADMIN_SLICE_ROWS) {
+    if (i < rows->from || i >= rows->from + rows->most) {
         return NULL;
     }
     rows_close_last(rows);
@@ -196,7 +196,12 @@ void admin_show_describe(const struct admin_show_kind *kind, uint64_t binary, st
 
 void admin_show_begin(struct admin_show *show, const struct admin_show_kind *kind, uint64_t binary)
 {
-    *show = (struct admin_show){.kind = kind, .binary = binary};
+    *show = (struct admin_show){.kind = kind, .binary = binary, .rows_left = UINT64_MAX};
+}
+
+void admin_show_limit(struct admin_show *show, uint64_t rows)
+{
+    show->rows_left = rows > 0 ? rows : UINT64_MAX;
 }
 
 static void forget_place(struct admin_show *show)
@@ -235,11 +240,38 @@ static struct admin_row new_row(const struct admin_show *show, struct buf *out)
                               .binary = show->binary};
 }
 
-static enum admin_show_step step_keyed(struct admin_show *show, struct server *s, struct buf *out)
+/* Objects with the same key are one row. */
+static bool is_repeated(const struct admin_walk *w, unsigned i)
+{
+    return i > 0 && compare(&w->found[i - 1].key, &w->found[i].key) == 0;
+}
+
+/* Returns how many of the objects are dealt with. */
+static unsigned put_found(struct admin_show *show, struct server *s, const struct admin_walk *w,
+                          struct buf *out)
 {
     struct admin_row row = new_row(show, out);
-    struct admin_walk w; /* its array needs no zeros */
     unsigned i;
+
+    for (i = 0; i < w->n && (i == 0 || out->len < ADMIN_SLICE_BYTES); i++) {
+        if (is_repeated(w, i)) {
+            continue;
+        }
+        if (show->rows_left == 0) {
+            break;
+        }
+        row_begin(&row);
+        show->kind->fill(s, &w->found[i], &row);
+        row_end(&row);
+        show->rows_left--;
+    }
+    return i;
+}
+
+static enum admin_show_step step_keyed(struct admin_show *show, struct server *s, struct buf *out)
+{
+    struct admin_walk w; /* its array needs no zeros */
+    unsigned n;
 
     w.after = (struct admin_key){show->after_n, show->after_a, show->after_b};
     w.has_after = show->has_after;
@@ -247,34 +279,34 @@ static enum admin_show_step step_keyed(struct admin_show *show, struct server *s
     w.n = 0;
     show->kind->each(s, &w);
     qsort(w.found, w.n, sizeof(w.found[0]), compare_found);
-    for (i = 0; i < w.n && (i == 0 || out->len < ADMIN_SLICE_BYTES); i++) {
-        if (i > 0 && compare(&w.found[i - 1].key, &w.found[i].key) == 0) {
-            continue;
-        }
-        row_begin(&row);
-        show->kind->fill(s, &w.found[i], &row);
-        row_end(&row);
-    }
-    if (!buf_ok(out)) {
+    n = put_found(show, s, &w, out);
+    if (!buf_ok(out) || (n > 0 && !keep_place(show, &w.found[n - 1].key))) {
         return ADMIN_SHOW_NO_MEMORY;
     }
-    if (i == w.n && !w.has_more) {
-        return ADMIN_SHOW_DONE;
+    if (show->rows_left == 0) {
+        return ADMIN_SHOW_LIMIT;
     }
-    return keep_place(show, &w.found[i - 1].key) ? ADMIN_SHOW_MORE : ADMIN_SHOW_NO_MEMORY;
+    return n == w.n && !w.has_more ? ADMIN_SHOW_DONE : ADMIN_SHOW_MORE;
 }
 
 static enum admin_show_step step_counted(struct admin_show *show, struct server *s, struct buf *out)
 {
-    struct admin_rows rows = {.kind = show->kind, .row = new_row(show, out), .from = show->n_shown};
+    struct admin_rows rows = {.kind = show->kind,
+                              .row = new_row(show, out),
+                              .from = show->n_shown,
+                              .most = MIN(show->rows_left, (uint64_t)ADMIN_SLICE_ROWS)};
 
     show->kind->rows(s, &rows);
     rows_close_last(&rows);
     show->n_shown += rows.n;
+    show->rows_left -= rows.n;
     if (!buf_ok(out)) {
         return ADMIN_SHOW_NO_MEMORY;
     }
-    return rows.seen > rows.from + ADMIN_SLICE_ROWS ? ADMIN_SHOW_MORE : ADMIN_SHOW_DONE;
+    if (show->rows_left == 0) {
+        return ADMIN_SHOW_LIMIT;
+    }
+    return rows.seen > rows.from + rows.most ? ADMIN_SHOW_MORE : ADMIN_SHOW_DONE;
 }
 
 enum admin_show_step admin_show_step(struct admin_show *show, struct server *s, struct buf *out)

@@ -103,6 +103,7 @@ struct admin_rows {
     struct admin_row row;
     uint64_t seen;
     uint64_t from;
+    uint64_t most;
     unsigned n;
 };
 
@@ -127,6 +128,7 @@ struct admin_show {
     /* private */
     uint64_t binary;
     uint64_t n_shown;
+    uint64_t rows_left; /* up to the limit */
     bool has_after;
     uint64_t after_n;
     char *after_a;
@@ -136,6 +138,7 @@ struct admin_show {
 enum admin_show_step {
     ADMIN_SHOW_MORE,
     ADMIN_SHOW_DONE,
+    ADMIN_SHOW_LIMIT, /* as many rows as were asked for; there may be more */
     ADMIN_SHOW_NO_MEMORY,
 };
 
@@ -147,6 +150,8 @@ const struct admin_show_kind *admin_show_at(unsigned i);
 /* RowDescription, or nothing for a kind without columns. @binary: columns that will come in binary. */
 void admin_show_describe(const struct admin_show_kind *kind, uint64_t binary, struct buf *out);
 void admin_show_begin(struct admin_show *show, const struct admin_show_kind *kind, uint64_t binary);
+/* From here on at most @rows; 0: all. */
+void admin_show_limit(struct admin_show *show, uint64_t rows);
 /* Appends the next slice of DataRows. */
 MUSTCHECK enum admin_show_step admin_show_step(struct admin_show *show, struct server *s,
                                                struct buf *out);

@@ -872,6 +872,30 @@ def test_extended_protocol_gives_binary_values_when_asked(daemon, console):
     assert rows and rows[0][0] in ("total_server_assignment_count", b"total_server_assignment_count")
 
 
+def test_an_execute_with_a_limit_suspends_the_portal(daemon, console):
+    client = console(daemon)
+    whole = client.run("SHOW LISTS")
+    client.send(parse("", "SHOW LISTS"), bind("p"), execute("p", 5), execute("p", 5), execute("p", 5), execute("p", 5), sync())
+    messages = client.read_until("Z")
+    assert "".join(m.kind for m in messages) == "12" + "DDDDDs" * 2 + "DDDDC" + "C" + "Z"
+    assert [m.values for m in messages if m.kind == "D"] == whole
+    client.send(parse("", "SHOW LISTS"), bind("p"), execute("p", len(whole)), execute("p"), execute("p", 3), sync())
+    assert "".join(m.kind for m in client.read_until("Z")) == "12" + "D" * len(whole) + "sCCZ"
+
+
+def test_suspended_portals_are_independent_and_end_with_the_sync(daemon, console):
+    client = console(daemon)
+    client.send(parse("s", "SHOW CONFIG"), bind("a", "s"), bind("b", "s", result_formats=[1]), execute("a", 2), execute("b", 1),
+                execute("a", 1), close("P", "a"), execute("b", 1), query("SHOW VERSION"), sync())
+    kinds = "".join(m.kind for m in client.read_until("Z"))
+    assert kinds == "122DDsDsDs3DsTDCZ" and client.expect("Z")
+    client.send(execute("b"), sync())
+    assert client.result().errors[0].code == "34000"
+    client.send(parse("", "PAUSE"), bind(), execute("", 1), sync())  # no rows: a limit means nothing
+    assert client.result().tags == ["PAUSE"]
+    client.run("RESUME")
+
+
 def test_after_an_error_everything_up_to_the_sync_is_skipped(daemon, console):
     client = console(daemon)
     client.send(parse("", "SELECT 1"), bind(), execute(), sync(), parse("", "SHOW VERSION"), bind(), execute(), sync())

@@ -218,6 +218,63 @@ static void test_what_stays_is_shown_once_whatever_goes(void **state)
     }
 }
 
+/* In portions of @limit rows; returns how often it was stopped. */
+static unsigned show_in_parts(const struct admin_show_kind *kind, uint64_t limit, unsigned *ret,
+                              unsigned *ret_n)
+{
+    struct admin_show show;
+    enum admin_show_step step;
+    unsigned n_stops = 0;
+    unsigned n = 0;
+    unsigned n_before = 0;
+
+    admin_show_begin(&show, kind, 0);
+    admin_show_limit(&show, limit);
+    do {
+        struct buf out = BUF_INIT(ADMIN_SLICE_MAX_BYTES);
+
+        step = admin_show_step(&show, NULL, &out);
+        n = read_rows(&out, ret, n);
+        buf_done(&out);
+        assert_true(n - n_before <= limit);
+        if (step == ADMIN_SHOW_LIMIT) {
+            assert_int_equal(n - n_before, limit);
+            n_before = n;
+            n_stops++;
+            admin_show_limit(&show, limit);
+        }
+    } while (step == ADMIN_SHOW_MORE || step == ADMIN_SHOW_LIMIT);
+    assert_int_equal(step, ADMIN_SHOW_DONE);
+    admin_show_done(&show);
+    *ret_n = n;
+    return n_stops;
+}
+
+static void test_a_limit_stops_after_just_so_many_rows(void **state)
+{
+    static const unsigned limits[] = {
+        1,   7,       ADMIN_SLICE_ROWS - 1, ADMIN_SLICE_ROWS, ADMIN_SLICE_ROWS + 1, 500,
+        999, N_ITEMS, N_ITEMS + 1};
+    const struct admin_show_kind *kinds[] = {&by_number, &counted};
+    unsigned shown[2 * N_ITEMS];
+    unsigned n;
+
+    (void)state;
+    for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+        for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+            set_all(true);
+            assert_int_equal(show_in_parts(kinds[k], limits[i], shown, &n), N_ITEMS / limits[i]);
+            check_all(shown, n);
+            offers_twice = true;
+            assert_int_equal(show_in_parts(kinds[k], limits[i], shown, &n), N_ITEMS / limits[i]);
+            check_all(shown, n);
+        }
+        set_all(false);
+        assert_int_equal(show_in_parts(kinds[k], 1, shown, &n), 0);
+        assert_int_equal(n, 0);
+    }
+}
+
 static void test_an_end_in_the_middle_frees_everything(void **state)
 {
     struct admin_show show;
@@ -296,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_sizes_round_a_slice),
         cmocka_unit_test(test_a_slice_of_long_rows_ends_early),
         cmocka_unit_test(test_what_stays_is_shown_once_whatever_goes),
+        cmocka_unit_test(test_a_limit_stops_after_just_so_many_rows),
         cmocka_unit_test(test_an_end_in_the_middle_frees_everything),
         cmocka_unit_test(test_a_full_buffer_is_told),
         cmocka_unit_test(test_kinds_are_whole),
