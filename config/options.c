@@ -121,7 +121,8 @@ static const struct option options[] = {
     {STRING(syslog_facility, "daemon", G_STR(syslog_facility)), RELOAD, GROUP,
      .help = "Facility in syslog: auth, authpriv, daemon, user, local0 to local7."},
     {INTEGER(verbose, "0", 0, 10, G_INT(verbose)), RELOAD, GROUP,
-     .help = "0 logs the life of the service, 1 also debugging lines, 2 everything."},
+     .help = "0 logs the life of the service, 1 also the states of its connections, 2 also "
+             "those that change with each transaction."},
     {BOOLEAN(log_connections, "1"), RELOAD, GROUP, .help = "Log each login."},
     {BOOLEAN(log_disconnections, "1"), RELOAD, GROUP,
      .help = "Log each end of a connection with its reason."},
@@ -204,7 +205,8 @@ static const struct option options[] = {
      .help = "Put the address and port of the client behind the application_name set at login."},
     {BOOLEAN(disable_pqexec, "0"), GROUP,
      .help = "Refuse the simple query protocol, through which one message may carry several "
-             "statements."},
+             "statements: only clients that always use the extended one can work. The console "
+             "stays open."},
     {STRING(login_notify_message, "", G_STR(login_notify_message)), RELOAD, GROUP,
      .help = "A text that each client gets as a NOTICE after login. Empty: none."},
 #undef GROUP

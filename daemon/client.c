@@ -38,9 +38,21 @@ const char *client_state_name(const struct client *c)
     return states[c->state].name;
 }
 
+/* For verbose: DEBUG is what happens a few times in a client's life, NOISE what comes with each transaction. */
+static void log_state(const struct client *c, enum client_state to)
+{
+    bool often = to == CLIENT_ACTIVE || (to == CLIENT_IDLE && c->state == CLIENT_ACTIVE);
+
+    client_log(c, often ? LOG_NOISE_LEVEL : LOG_DEBUG_LEVEL, "state: %s -> %s",
+               states[c->state].name, states[to].name);
+}
+
 void client_set_state(struct client *c, enum client_state to)
 {
     fatal_unless((states[c->state].next & BIT(to)) != 0);
+    if (UNLIKELY(log_is_on(LOG_DEBUG_LEVEL))) {
+        log_state(c, to);
+    }
     c->state = (uint8_t)to;
 }
 

@@ -645,18 +645,3 @@ size_t extended_close_alone(struct client *c, const uint8_t *m, size_t len, cons
     client_send(c, close_complete, sizeof(close_complete));
     return f->total;
 }
-
-bool extended_is_multi(const uint8_t *m, size_t len)
-{
-    const uint8_t *semicolon = memchr(m + FRAME_HEADER_BYTES, ';', len - FRAME_HEADER_BYTES);
-
-    if (semicolon == NULL) {
-        return false;
-    }
-    for (const uint8_t *p = semicolon + 1; p < m + len; p++) {
-        if (*p != '\0' && !isspace(*p) && *p != ';') {
-            return true;
-        }
-    }
-    return false;
-}

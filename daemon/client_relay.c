@@ -355,6 +355,10 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
         refuse_message(c, f.type);
         return 0;
     }
+    if (f.type == 'Q' && UNLIKELY(c->server->config->settings.disable_pqexec)) {
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "PQexec disallowed");
+        return 0;
+    }
     if (is_terminate(c, &f)) {
         return 0;
     }
@@ -367,11 +371,6 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
             return taken;
         }
         if (f.total <= PATIENT_BYTES && len < f.total) {
-            return 0;
-        }
-        if (f.type == 'Q' && c->server->config->settings.disable_pqexec &&
-            extended_is_multi(m, len)) {
-            refuse_message(c, f.type);
             return 0;
         }
         if (UNLIKELY(client_notify_must_wait(c, m, len, &f))) {

@@ -57,8 +57,6 @@ size_t extended_parse_alone(struct client *c, const uint8_t *m, size_t len, cons
 size_t extended_close_alone(struct client *c, const uint8_t *m, size_t len, const struct frame *f);
 /* A simple query that means one of the client's prepared statements (DEALLOCATE name); 0: it does not. */
 size_t extended_query(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
-/* Is it a simple query of more than one statement? For disable_pqexec. */
-bool extended_is_multi(const uint8_t *m, size_t len);
 /* Makes a LISTEN fail. */
 void relay_refuse_listen(struct relay *r, enum inflight_kind kind, enum inflight_refusal why);
 /* Puts a Close of a statement of ours whose answer is swallowed. */

@@ -109,26 +109,55 @@ static bool set_option(int fd, int level, int option, int value)
     return setsockopt(fd, level, option, &value, sizeof(value)) == 0;
 }
 
+/* 0 stands for the system's default, also after a reload that takes another value away: a socket without settings
+ * (@fresh) tells it. */
+static void set_or_default(int fd, int fresh, int option, int value)
+{
+    socklen_t len = sizeof(value);
+
+    if (value > 0 || getsockopt(fresh, IPPROTO_TCP, option, &value, &len) == 0) {
+        (void)set_option(fd, IPPROTO_TCP, option, value);
+    }
+}
+
+/* The kernel doubles what it is told and gives the double back. With a size of ours it no longer fits buffers to the
+ * line; SO_BUF_LOCK (Linux 5.14) lets it do so again. */
+static void set_buffers(int fd, int fresh, int bytes)
+{
+    static const int options[] = {SO_SNDBUF, SO_RCVBUF};
+
+    for (size_t i = 0; i < ARRAY_LEN(options); i++) {
+        int value = bytes;
+        socklen_t len = sizeof(value);
+
+        if (bytes > 0) {
+            (void)set_option(fd, SOL_SOCKET, options[i], bytes);
+        } else if (getsockopt(fresh, SOL_SOCKET, options[i], &value, &len) == 0) {
+            (void)set_option(fd, SOL_SOCKET, options[i], value / 2);
+        }
+    }
+    if (bytes == 0) {
+        (void)set_option(fd, SOL_SOCKET, SO_BUF_LOCK, 0);
+    }
+}
+
 /* Accepted connections inherit all of these (Linux). What the kernel refuses stays at its default: the kernel's limits
  * are the operator's own. */
 static void tune_tcp(int fd, const struct settings *set)
 {
+    int fresh =
+        socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* without one, defaults stay as they are */
+
     (void)set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     (void)set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, set->tcp_defer_accept_s);
     (void)set_option(fd, SOL_SOCKET, SO_KEEPALIVE, set->tcp_keepalive ? 1 : 0);
-    if (set->tcp_keepidle_s > 0) {
-        (void)set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, set->tcp_keepidle_s);
-    }
-    if (set->tcp_keepintvl_s > 0) {
-        (void)set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, set->tcp_keepintvl_s);
-    }
-    if (set->tcp_keepcnt > 0) {
-        (void)set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, set->tcp_keepcnt);
-    }
+    set_or_default(fd, fresh, TCP_KEEPIDLE, set->tcp_keepidle_s);
+    set_or_default(fd, fresh, TCP_KEEPINTVL, set->tcp_keepintvl_s);
+    set_or_default(fd, fresh, TCP_KEEPCNT, set->tcp_keepcnt);
     (void)set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, set->tcp_user_timeout_ms);
-    if (set->tcp_socket_buffer_bytes > 0) {
-        (void)set_option(fd, SOL_SOCKET, SO_SNDBUF, num_int(set->tcp_socket_buffer_bytes));
-        (void)set_option(fd, SOL_SOCKET, SO_RCVBUF, num_int(set->tcp_socket_buffer_bytes));
+    set_buffers(fd, fresh, num_int(set->tcp_socket_buffer_bytes));
+    if (fresh >= 0) {
+        (void)close(fresh);
     }
 }
 

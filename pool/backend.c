@@ -34,9 +34,21 @@ const char *backend_state_name(enum backend_state state)
     return states[state].name;
 }
 
+/* For verbose: DEBUG is what happens a few times in a connection's life, NOISE what comes with each transaction. */
+static void log_state(const struct backend *b, enum backend_state to)
+{
+    bool often = to == BACKEND_ACTIVE || (to == BACKEND_IDLE && b->state == BACKEND_ACTIVE);
+
+    backend_log(b, often ? LOG_NOISE_LEVEL : LOG_DEBUG_LEVEL, "state: %s -> %s",
+                states[b->state].name, states[to].name);
+}
+
 void backend_set_state(struct backend *b, enum backend_state to)
 {
     fatal_unless((states[b->state].next & BIT(to)) != 0);
+    if (UNLIKELY(log_is_on(LOG_DEBUG_LEVEL))) {
+        log_state(b, to);
+    }
     list_remove(&b->pool->backends[b->state], &b->link);
     if (to == BACKEND_IDLE && !b->pool->limits.round_robin) {
         list_add_head(&b->pool->backends[to],
