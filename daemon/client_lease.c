@@ -21,10 +21,25 @@ static void end_hold(struct client *c)
     relay_go_on(c);
 }
 
+/* pool_mode has become session: what the client listens to is elsewhere. true: it is closed. */
+static bool is_stranded(struct client *c)
+{
+    if (LIKELY(client_notify_channels(c) == 0) || c->pool->limits.mode != POOL_SESSION) {
+        return false;
+    }
+    client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN,
+                      "terminating connection: pool_mode is session now, and the client listens "
+                      "through the pool");
+    return true;
+}
+
 static void on_granted(struct lease *l)
 {
     struct client *c = of(l);
 
+    if (is_stranded(c)) {
+        return;
+    }
     client_set_state(c, CLIENT_ACTIVE);
     end_hold(c);
     /* What it had sent may have needed no server after all. */
@@ -71,6 +86,7 @@ static struct conn *on_sink(struct lease *l)
 void client_give_back(struct client *c)
 {
     if (c->pool->limits.mode == POOL_SESSION) {
+        (void)is_stranded(c);
         return;
     }
     client_set_state(c, CLIENT_IDLE);

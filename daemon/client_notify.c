@@ -13,10 +13,12 @@ const struct settings *notify_settings_of(const struct client *c)
     return &c->server->config->settings;
 }
 
+/* A client that listens already when notify_mode changes is relayed as long as it does. */
 bool notify_relays(const struct client *c)
 {
     return c->pool->limits.mode != POOL_SESSION &&
-           notify_settings_of(c)->notify_mode == NOTIFY_MODE_RELAY;
+           (notify_settings_of(c)->notify_mode == NOTIFY_MODE_RELAY ||
+            notify_n_channels(c->notify) > 0 || notify_is_active(c));
 }
 
 bool notify_refuses(const struct client *c)
@@ -36,6 +38,9 @@ static void on_close(struct loop_deferred *deferred)
                             "lost, notifications may be missing"},
         [CLOSE_QUEUE_FULL] =
             {"53400", "too many notifications are waiting for this client (notify_queue_size)"},
+        [CLOSE_UNSEEN] = {SQLSTATE_FEATURE_NOT_SUPPORTED,
+                          "a LISTEN or UNLISTEN that the pooler cannot see is not relayed: send it "
+                          "as a short statement of its own"},
         [CLOSE_NO_MEMORY] = {SQLSTATE_OUT_OF_MEMORY, "out of memory"},
     };
     struct client_notify *n = container_of(deferred, struct client_notify, close);
@@ -214,7 +219,8 @@ void client_notify_command(struct client *c, const char *tag)
     }
     if (n != NULL) {
         n->may_have_notified = n->may_have_notified || !is_silent(tag);
-        if (n->work == NULL && strcmp(tag, "LISTEN") != 0 && strcmp(tag, "DISCARD ALL") != 0) {
+        if (n->work == NULL && strcmp(tag, "LISTEN") != 0 && strcmp(tag, "UNLISTEN") != 0 &&
+            strcmp(tag, "DISCARD ALL") != 0) {
             return; /* nothing is expected */
         }
     }
@@ -224,13 +230,12 @@ void client_notify_command(struct client *c, const char *tag)
     switch (listen_log_complete(&c->notify->work->log, tag)) {
     case 0:
         return;
-    case LISTEN_LOG_E_UNSEEN: {
-        char text[] = "a LISTEN that the pooler could not see is not relayed: send it as a "
-                      "statement of its own";
-
-        client_log(c, LOG_WARNING_LEVEL, "%s", text);
+    case LISTEN_LOG_E_UNSEEN:
+        /* From here on what it hears would not be what it asked for. */
+        if (strcmp(tag, "LISTEN") == 0 || notify_n_channels(n) > 0) {
+            close_later(c->notify, CLOSE_UNSEEN);
+        }
         return;
-    }
     default:
         notify_out_of_memory(c);
     }
@@ -453,6 +458,10 @@ void notify_on_hub_done(struct hub_waiter *waiter, bool ok)
         close_later(n, CLOSE_HUB_LOST);
         return;
     }
+    if (!ok && n->hub != NULL && notify_hub_gap(n->hub) != 0 &&
+        (notify_n_channels(n) > 0 || w->is_announcing)) {
+        client_notify_gap(&n->subscriber, notify_hub_gap(n->hub), false);
+    }
     if (w->is_announcing) {
         w->is_announcing = false;
         w->is_announced = true;
@@ -634,7 +643,8 @@ enum notify_fate client_notify_deliver(struct subscriber *to, const uint8_t *msg
     return n->work != NULL && n->work->queue.len > 0 ? NOTIFY_QUEUED : NOTIFY_TOLD;
 }
 
-void client_notify_gap(struct subscriber *to, bool again)
+/* Who has begun to listen since the loss has missed nothing by it, and is not told that it is over. */
+void client_notify_gap(struct subscriber *to, uint32_t gap, bool again)
 {
     struct client_notify *n = owner_of(to);
     struct buf msg = BUF_INIT(1024);
@@ -645,6 +655,10 @@ void client_notify_gap(struct subscriber *to, bool again)
         }
         return;
     }
+    if (gap != 0 && (n->gap == gap) != again) {
+        return;
+    }
+    n->gap = again ? 0 : gap;
     error_msg_put_text(&msg, 'N', "WARNING", SQLSTATE_WARNING,
                        again ? "listening again; notifications sent in the meantime are lost"
                              : "the server connection that listens was lost; notifications may be "

@@ -44,6 +44,8 @@ void client_notify_bind(struct client *c, const char *portal, struct stmt *stmt)
 bool client_notify_minds_portals(const struct client *c);
 /* An Execute: NOTIFY_GO_ON, NOTIFY_AFTER, NOTIFY_WAIT, NOTIFY_TOO_MANY or NOTIFY_CLOSED. */
 enum notify_verdict client_notify_execute(struct client *c, const char *portal);
+/* A FunctionCall: NOTIFY_GO_ON or NOTIFY_ALONE. */
+enum notify_verdict client_notify_call(struct client *c);
 /* A Sync: NOTIFY_GO_ON or NOTIFY_ALONE. */
 enum notify_verdict client_notify_sync(struct client *c);
 
@@ -64,7 +66,7 @@ void client_notify_writable(struct client *c);
 
 /* --- what the hub tells: see struct pool_env_ops --- */
 enum notify_fate client_notify_deliver(struct subscriber *to, const uint8_t *msg, size_t len);
-void client_notify_gap(struct subscriber *to, bool again);
+void client_notify_gap(struct subscriber *to, uint32_t gap, bool again);
 
 /* Channels the client listens to, for SHOW CLIENTS. */
 unsigned client_notify_channels(const struct client *c);

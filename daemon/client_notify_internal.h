@@ -47,6 +47,7 @@ struct notify_work {
 enum close_why {
     CLOSE_HUB_LOST,
     CLOSE_QUEUE_FULL,
+    CLOSE_UNSEEN,
     CLOSE_NO_MEMORY,
 };
 
@@ -59,6 +60,7 @@ struct client_notify {
     uint8_t why; /* enum close_why */
     bool
         may_have_notified; /* a statement of the open transaction may have: a function, a trigger */
+    uint32_t gap;          /* the loss of its hub that it was told of; 0: none that is not over */
     struct loop_deferred close; /* a client is never closed while the hub walks its subscribers */
 };
 

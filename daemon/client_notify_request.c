@@ -216,7 +216,7 @@ bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, con
     struct notify_work *w;
 
     if ((f->type != 'Q' && f->type != 'P') || len < f->total || !notify_relays(c) ||
-        pool_is_stopped(c->pool)) {
+        notify_refuses(c) || pool_is_stopped(c->pool)) {
         return false;
     }
     if (f->type == 'P') {
@@ -266,8 +266,11 @@ enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size
         return NOTIFY_MORE;
     }
     listens = sql_might_contain(text, text_len, "listen");
-    if (notify_refuses(c)) {
-        return listens && has_listen(text, text_len) ? NOTIFY_REFUSE : NOTIFY_GO_ON;
+    if (listens && notify_refuses(c) && has_listen(text, text_len)) {
+        return NOTIFY_REFUSE;
+    }
+    if (!notify_relays(c)) {
+        return NOTIFY_GO_ON;
     }
     notes = notifies(c, text, text_len, listens || notify_is_active(c));
     if (LIKELY(!listens && !notes && !notify_is_active(c))) {
@@ -419,6 +422,15 @@ enum notify_verdict client_notify_execute(struct client *c, const char *portal)
         return NOTIFY_CLOSED;
     }
     return NOTIFY_GO_ON;
+}
+
+enum notify_verdict client_notify_call(struct client *c)
+{
+    if (LIKELY(notify_n_channels(c->notify) == 0)) {
+        return NOTIFY_GO_ON;
+    }
+    c->notify->may_have_notified = true; /* it ends without a tag */
+    return NOTIFY_ALONE;
 }
 
 enum notify_verdict client_notify_sync(struct client *c)

@@ -293,6 +293,9 @@ static size_t to_server(struct relay *r, const uint8_t *m, size_t len, const str
     case 'Q':
         return on_query(r, m, len, f);
     case 'F':
+        if (client_notify_call(r->c) == NOTIFY_ALONE) {
+            relay_hold(r, HOLD_ORDER);
+        }
         return relay_note(r, INFLIGHT_FUNCTION) ? pass_on(r, m, len, f) : 0;
     case 'S':
         if (client_notify_sync(r->c) == NOTIFY_ALONE) {

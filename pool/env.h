@@ -36,9 +36,9 @@ struct pool_env_ops {
     void (*check_clients)(struct pool *pool);
     /* A whole NotificationResponse for one subscriber; @msg is borrowed. It must not unsubscribe anybody at once. */
     enum notify_fate (*notify)(struct subscriber *to, const uint8_t *msg, size_t len);
-    /* Notifications may have been missed: the hub's connection was lost. @again: it listens again; else it does not
-     * yet. It must not unsubscribe anybody at once. */
-    void (*gap)(struct subscriber *to, bool again);
+    /* Notifications may have been missed: the hub's connection was lost. @gap tells one loss from another (0: a channel
+     * alone is lost). @again: it listens again; else it does not yet. It must not unsubscribe anybody at once. */
+    void (*gap)(struct subscriber *to, uint32_t gap, bool again);
 };
 
 /* Settings of all server connections, set by daemon/reload.c. Strings are borrowed from the configuration in force and

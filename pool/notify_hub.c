@@ -57,7 +57,7 @@ struct notify_hub {
     unsigned most_listens; /* in one round trip; 0: no bound. 1 when one of several has failed */
     usec_t ready_since_us;
     usec_t retry_us; /* the next pause */
-    bool was_lost;   /* the subscribers know of a gap and have to be told that it is over */
+    uint32_t gap; /* of which the subscribers know, and have to be told that it is over; 0: none */
     uint64_t round_trips;
 };
 
@@ -275,6 +275,9 @@ static void send_query(struct notify_hub *hub, const char *sql)
 
     hub->state = HUB_BUSY;
     hub->round_trips++;
+    if (hub->pool->limits.server_connect_timeout_us > 0) { /* clients wait for it */
+        loop_timer_set(loop_of(hub), &hub->timer, hub->pool->limits.server_connect_timeout_us);
+    }
     outvec_init(&out, &hub->b->conn, loop_of(hub));
     if (!backend_inject_query(hub->b, &out, sql) || !backend_flush(hub->b, &out)) {
         return; /* it is closed, and notify_hub_lost() was called */
@@ -343,7 +346,9 @@ static void open_connection(struct notify_hub *hub)
         return;
     }
     hub->state = HUB_OPENING;
-    hub->b = backend_open_hub(hub->pool, hub);
+    if (pool_make_room(hub->pool)) {
+        hub->b = backend_open_hub(hub->pool, hub);
+    }
     if (hub->b == NULL && hub->state == HUB_OPENING) { /* else notify_hub_lost() was called */
         notify_hub_lost(hub, NULL, NULL);
     }
@@ -389,6 +394,8 @@ static void on_timer(struct loop_timer *timer)
     if (hub->state == HUB_PAUSED) {
         hub->state = HUB_CLOSED;
         go_on(hub);
+    } else if (hub->state == HUB_BUSY) {
+        backend_close(hub->b, "hub: no answer within server_connect_timeout", NULL);
     } else if (hub->state == HUB_READY && list_is_empty(&hub->set.used) &&
                list_is_empty(&hub->waiting)) {
         backend_close(hub->b, "hub: nobody listens", NULL);
@@ -434,7 +441,7 @@ static void tell(struct notify_hub *hub, bool again)
         channel_for_each_subscription(ch, sub)
         {
             if (is_first(sub)) {
-                hub->pool->env->ops->gap(sub->subscriber, again);
+                hub->pool->env->ops->gap(sub->subscriber, hub->gap, again);
             }
         }
     }
@@ -451,7 +458,7 @@ static void give_channel_up(struct notify_hub *hub, struct channel *ch)
     channel_for_each_subscription(ch, sub)
     {
         if (!sub->subscriber->is_tentative) { /* else the server will say why */
-            hub->pool->env->ops->gap(sub->subscriber, false);
+            hub->pool->env->ops->gap(sub->subscriber, 0, false);
         }
     }
 }
@@ -484,6 +491,7 @@ void notify_hub_done(struct notify_hub *hub, bool failed)
         return;
     }
     hub->state = HUB_READY;
+    loop_timer_stop(loop_of(hub), &hub->timer);
     if (failed) {
         go_on_after_failure(hub);
     }
@@ -496,9 +504,9 @@ void notify_hub_done(struct notify_hub *hub, bool failed)
     if (list_is_empty(&hub->wanted)) {
         hub->most_listens = 0;
         hub->retry_us = RETRY_FIRST_US;
-        if (hub->was_lost) {
-            hub->was_lost = false;
+        if (hub->gap != 0) {
             tell(hub, true);
+            hub->gap = 0;
         }
     }
     finish_waiters(&hub->served, true);
@@ -624,6 +632,13 @@ static void want_all_again(struct notify_hub *hub)
     }
 }
 
+static uint32_t new_gap(struct notify_hub *hub)
+{
+    uint32_t gap = (uint32_t)++hub->pool->env->next_id;
+
+    return gap != 0 ? gap : 1; /* it is only compared */
+}
+
 void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_error *why)
 {
     bool was_listening = hub->state == HUB_READY || hub->state == HUB_BUSY;
@@ -636,12 +651,12 @@ void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_
     hub->b = NULL;
     hub->ready_since_us = 0;
     loop_timer_stop(loop_of(hub), &hub->pace);
-    is_hopeless = !was_listening && hub->retry_us > RETRY_PATIENCE_US && !hub->was_lost;
+    is_hopeless = !was_listening && hub->retry_us > RETRY_PATIENCE_US && hub->gap == 0;
     if ((was_listening || is_hopeless) && !list_is_empty(&hub->set.used)) {
         log_warning("pool %s/%s: the connection that listens %s: %u channels", hub->pool->db->name,
                     hub->pool->user->name, was_listening ? "was lost" : "cannot be opened",
                     hub->set.used.n);
-        hub->was_lost = true;
+        hub->gap = new_gap(hub);
         tell(hub, false);
     }
     want_all_again(hub);
@@ -649,7 +664,7 @@ void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_
     loop_timer_set(loop_of(hub), &hub->timer, hub->retry_us);
     hub->retry_us = MIN(hub->retry_us * 2, RETRY_MOST_US);
     finish_waiters(&hub->served, false);
-    if (was_listening || is_hopeless || hub->was_lost) {
+    if (was_listening || is_hopeless || hub->gap != 0) {
         finish_waiters(&hub->waiting, false);
     }
 }
@@ -685,6 +700,11 @@ struct notify_hub *notify_hub_next_listening(const struct pool *pool, const stru
         next = next->next;
     }
     return next;
+}
+
+uint32_t notify_hub_gap(const struct notify_hub *hub)
+{
+    return hub->gap;
 }
 
 bool notify_hub_listens(const struct notify_hub *hub, const char *channel)

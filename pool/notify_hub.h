@@ -74,6 +74,8 @@ void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_
 bool notify_hub_is_used(const struct pool *pool);
 /* The first of the chain behind @hub (NULL: of all) that listens just now: it takes a barrier. NULL: none. */
 struct notify_hub *notify_hub_next_listening(const struct pool *pool, const struct notify_hub *hub);
+/* The number of the loss that its subscribers were told of and that is not over; 0: none. */
+uint32_t notify_hub_gap(const struct notify_hub *hub);
 /* Has the server confirmed the LISTEN? */
 bool notify_hub_listens(const struct notify_hub *hub, const char *channel);
 bool notify_hub_has_encoding(const struct notify_hub *hub, const char *encoding);

@@ -388,9 +388,18 @@ static bool close_one_idle(struct pool *pool)
     if (last == NULL) {
         return false;
     }
-    backend_close(list_entry(last, struct backend, link), "evicted for a replication connection",
+    backend_close(list_entry(last, struct backend, link), "evicted for a connection of its own",
                   NULL);
     return true;
+}
+
+bool pool_make_room(struct pool *pool)
+{
+    if (!database_is_full(pool) && !user_is_full(pool)) {
+        return true;
+    }
+    /* one of its own helps with both limits */
+    return evict_others(pool) || close_one_idle(pool);
 }
 
 /* Room for one more connection, for replication: idle ones have to go for it. */
@@ -401,11 +410,7 @@ static bool make_room(struct pool *pool)
             return false;
         }
     }
-    if (!database_is_full(pool) && !user_is_full(pool)) {
-        return true;
-    }
-    /* one of its own helps with both limits */
-    return close_one_idle(pool) || evict_others(pool);
+    return pool_make_room(pool);
 }
 
 void pool_fail_waiter(struct pool *pool, struct lease *l, const struct pg_error *e)

@@ -106,6 +106,10 @@ void pool_dispatch(struct pool *pool);
 /* As pool_dispatch(), at the end of this turn of the loop. */
 void pool_dispatch_later(struct pool *pool);
 
+/* Room for one more connection under max_db_connections and the user's limit, whatever the pool's size: an idle one has
+ * to go for it when need be, of another pool or else its own. */
+bool pool_make_room(struct pool *pool);
+
 /* RECONNECT: closes idle connections now and the others when they come back. */
 void pool_reconnect(struct pool *pool);
 /* The addresses of host @name have changed: connections to others are closed when free. */

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
 """LISTEN and NOTIFY through a transaction pool, when something happens. What PostgreSQL itself does in the same place is
-test_notify_differential.py's; drivers are test_notify_drivers.py's. "The hub" is the one server connection that listens for
+test_notify_differential.py's; drivers are test_notify_drivers.py's; what seldom happens is test_notify_outcomes.py's. "The hub" is the one server connection that listens for
 all clients of a pool.
 
 | What happens | What a listening client sees |
@@ -8,9 +8,16 @@ all clients of a pool.
 | PAUSE | nothing: the hub stays open and what others send on the server arrives; a new LISTEN waits for RESUME |
 | RECONNECT, or a RELOAD that changes where the database is | the hub is closed: see "hub lost" |
 | RELOAD without such a change | nothing; new values of notify_* count from then on |
+| RELOAD of notify_mode | who listens already is relayed until it has left its last channel |
+| RELOAD that makes the pool one for sessions | it goes on hearing; its next query ends it: FATAL 57P01 |
+| SHUTDOWN | FATAL 57P01; WAIT_FOR_CLIENTS waits for listeners as for all clients; none waits for the hub |
+| pool eviction (max_db_connections, max_user_connections) | the hub counts, takes the place of an idle connection and is never \
+evicted; with room for one only LISTEN waits until query_wait_timeout |
 | KILL | FATAL, as every client of the database; the hub is closed and comes back only with a LISTEN after RESUME |
 | hub lost: server restart, failover, pg_terminate_backend | notify_gap = disconnect: FATAL 57P01; notice: WARNING 01000 at once, or at \
 the end of its transaction, and another one when the hub listens again; subscriptions stay |
+| LISTEN while the hub is lost | waits for it; who begins to listen after the loss and in time is told of no gap |
+| hub does not answer for server_connect_timeout | it is lost |
 | hub cannot be opened | after three attempts (0.7 s) LISTEN ends like that: FATAL 57P01; notice: LISTEN succeeds, the WARNING tells |
 | password changed on the server | nothing: the hub stays; the next one logs in with what is configured then |
 | client disconnects | its subscriptions end; the hub forgets channels that nobody listens to |
@@ -27,6 +34,8 @@ the end of its transaction, and another one when the hub listens again; subscrip
 | nobody listens any more | the hub is closed after notify_hub_idle |
 | pg_listening_channels() | what the server connection of this transaction listens to: mostly nothing |
 | LISTEN inside a function or DO | is not seen and not relayed |
+| LISTEN or UNLISTEN in a query of more than 1 MiB | FATAL 0A000 |
+| on a standby | PostgreSQL's own ERROR 25006 |
 | SET client_encoding | notifications come in the new one; with a channel whose name is not ASCII: FATAL 0A000 |
 | NOTIFY in a trigger of a client that does not listen itself | arrives; a moment later than the client's ReadyForQuery, perhaps |
 """
