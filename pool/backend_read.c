@@ -520,8 +520,7 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
                     absurd(b, "malformed NotificationResponse")) &&
                    b->state != BACKEND_CLOSED;
         }
-        /* In the other modes the hub speaks for every server connection: what comes here goes to no client. It may
-         * come since a function has run a LISTEN. */
+        /* In the other modes the hub speaks for all: this goes to no client. A function may have run a LISTEN. */
         b->listens = true;
         if (b->pool->limits.mode == POOL_SESSION || b->replication != REPLICATION_NONE) {
             forward(rd, m, len);
