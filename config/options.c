@@ -482,9 +482,10 @@ static const struct option options[] = {
     {CHOICE(target_session_attrs, NULL, session_attrs_words,
             D(enum target_session_attrs, target_session_attrs)),
      .unset = TARGET_SESSION_ATTRS_ANY, OWN, RELOAD, GROUP,
-     .help =
-         "With several hosts: which of them will do, as in libpq. any (if not given), read-write, "
-         "read-only, primary, standby, prefer-standby."},
+     .help = "Which of the hosts will do, as in libpq: any (if not given), read-write, read-only, "
+             "primary, standby, prefer-standby. Looked at after each login to a server; while none "
+             "fits queries wait, and a look is taken every second. A server that says that it has "
+             "changed is left when its transaction ends."},
     {.name = "echo",
      .type = OPTION_TRISTATE,
      .most = 1,

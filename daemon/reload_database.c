@@ -113,6 +113,25 @@ static enum tls_sslmode tls_mode(enum sslmode mode)
     unreachable();
 }
 
+static enum target_role target_role(enum target_session_attrs attrs)
+{
+    switch (attrs) {
+    case TARGET_SESSION_ATTRS_ANY:
+        return TARGET_ANY;
+    case TARGET_SESSION_ATTRS_READ_WRITE:
+        return TARGET_READ_WRITE;
+    case TARGET_SESSION_ATTRS_READ_ONLY:
+        return TARGET_READ_ONLY;
+    case TARGET_SESSION_ATTRS_PRIMARY:
+        return TARGET_PRIMARY;
+    case TARGET_SESSION_ATTRS_STANDBY:
+        return TARGET_STANDBY;
+    case TARGET_SESSION_ATTRS_PREFER_STANDBY:
+        return TARGET_PREFER_STANDBY;
+    }
+    unreachable();
+}
+
 static void fill_numbers(struct target *t, const struct settings *set)
 {
     struct backend_connect_params *p = &t->template;
@@ -163,6 +182,7 @@ struct target *reload_target(const struct server *s, const struct config *c,
         return NULL;
     }
     t->round_robin = entry->load_balance_hosts == LOAD_BALANCE_HOSTS_ROUND_ROBIN;
+    t->role = target_role(entry->target_session_attrs);
     t->dbname = strdup(*entry->dbname == '\0' ? entry->name : entry->dbname);
     fill_numbers(t, &c->settings);
     if (t->dbname == NULL || !add_hosts(t, c, entry) || !fill_texts(t, &c->settings, entry) ||
@@ -191,7 +211,7 @@ static bool same_template(const struct backend_connect_params *a,
 
 bool reload_same_target(const struct target *a, const struct target *b)
 {
-    if (a->n_hosts != b->n_hosts || a->round_robin != b->round_robin ||
+    if (a->n_hosts != b->n_hosts || a->round_robin != b->round_robin || a->role != b->role ||
         strcmp(a->dbname, b->dbname) != 0 || a->startup != b->startup ||
         !same_template(&a->template, &b->template)) {
         return false; /* equal sets of parameters are one object */

@@ -18,8 +18,9 @@ static const struct {
     unsigned next;
 } states[BACKEND_STATES] = {
     [BACKEND_CONNECTING] = {"new", TO(LOGIN) | TO(CLOSED)},
-    [BACKEND_LOGIN] = {"login", TO(SETUP) | TO(IDLE) | TO(ACTIVE) | TO(HUB) | TO(CLOSED)},
-    [BACKEND_SETUP] = {"login", TO(IDLE) | TO(CLOSED)},
+    [BACKEND_LOGIN] = {"login",
+                       TO(CONNECTING) | TO(SETUP) | TO(IDLE) | TO(ACTIVE) | TO(HUB) | TO(CLOSED)},
+    [BACKEND_SETUP] = {"login", TO(CONNECTING) | TO(IDLE) | TO(ACTIVE) | TO(HUB) | TO(CLOSED)},
     [BACKEND_IDLE] = {"idle", TO(ACTIVE) | TO(CHECK) | TO(CLOSED)},
     [BACKEND_CHECK] = {"tested", TO(IDLE) | TO(CLOSED)},
     [BACKEND_ACTIVE] = {"active", TO(IDLE) | TO(CLEANING) | TO(CANCELED) | TO(CLOSED)},
@@ -112,6 +113,8 @@ static void release_memory(struct backend *b)
     inflight_done(&b->inflight);
     buf_done(&b->in);
     buf_done(&b->to_close);
+    buf_done(&b->unfit);
+    loop_defer_cancel(env->loop, &b->go_on);
     stmt_cache_done(&b->stmts);
     b->unnamed = stmt_unref(b->unnamed);
     b->params = params_unref(b->params);

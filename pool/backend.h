@@ -131,6 +131,13 @@ struct backend {
     struct resolve_request resolve;
     unsigned hosts_tried;
     unsigned host_at;
+    struct server_role role; /* as far as the server has told */
+    bool asks_role;          /* setup: it is asked by a query, since it did not tell */
+    bool met_misfit;         /* a host that was tried does not fit target_session_attrs */
+    bool second_look;        /* prefer-standby: no host is one, so the first that answers will do */
+    struct buf unfit;        /* addresses of one host that do not fit, each between blanks */
+    unsigned unfit_of;       /* which host that is */
+    struct loop_deferred go_on;  /* to the next host */
     struct backend_login *login; /* BACKEND_LOGIN */
     struct loop_timer timer;     /* login, setup, check, cleaning */
     struct loop_deferred free_later;
@@ -204,6 +211,23 @@ void backend_login_message(struct backend *b, uint8_t type, const uint8_t *body,
 
 /* backend_open.c */
 void backend_connect_next(struct backend *b);
+/* The host was reached and is of no use, because of @why: on to the next, or the attempt has failed. */
+void backend_leave_host(struct backend *b, const struct pg_error *why, bool from_server);
+
+/* backend_role.c: target_session_attrs. */
+enum backend_role_verdict { BACKEND_ROLE_FITS, BACKEND_ROLE_MISFIT, BACKEND_ROLE_UNKNOWN };
+enum backend_role_verdict backend_role_judge(const struct backend *b);
+/* The misfit of the host under way, as the error of the attempt. */
+void backend_role_error(const struct backend *b, struct pg_error *ret);
+/* Has this address of the host under way been found unfit? */
+bool backend_role_is_unfit(const struct backend *b, const char *addr);
+/* Leaves the host since it does not fit. */
+void backend_role_leave(struct backend *b);
+/* Asks a server that did not tell. */
+void backend_role_ask(struct backend *b);
+/* A ParameterStatus after the login: one that no longer fits is closed when it is free. false: it was, and is now. */
+MUSTCHECK bool backend_role_note(struct backend *b, const char *name, const char *value);
+
 void backend_login_done(struct backend *b);
 void backend_setup_ready(struct backend *b);
 void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_server);

@@ -79,11 +79,14 @@ struct backend_connect_params {
     usec_t timeout_us; /* for the whole attempt; 0 waits for ever */
 };
 
+#define BACKEND_ADDRESS_TEXT_BYTES 108
+
 /* An end of a connection as SHOW prints it. */
 struct backend_address {
-    int family;     /* AF_INET, AF_INET6, AF_UNIX */
-    uint16_t port;  /* 0 for AF_UNIX */
-    char text[108]; /* numeric; for AF_UNIX the socket's path, "unix" if it has none */
+    int family;    /* AF_INET, AF_INET6, AF_UNIX */
+    uint16_t port; /* 0 for AF_UNIX */
+    char text
+        [BACKEND_ADDRESS_TEXT_BYTES]; /* numeric; for AF_UNIX the socket's path, "unix" if it has none */
     struct sockaddr_storage addr;
     socklen_t addr_len;
 };

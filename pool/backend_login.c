@@ -357,14 +357,19 @@ static void on_ready(struct backend *b)
         return;
     }
     for (unsigned i = 0; i < l->n_reported; i++) {
+        (void)server_role_note(&b->role, l->reported[i].name, l->reported[i].value);
         if (pool_env_is_tracked(pool->env, l->reported[i].name)) {
             tracked[n++] = l->reported[i];
         }
     }
+    if (backend_role_judge(b) == BACKEND_ROLE_MISFIT) {
+        backend_role_leave(b);
+        return;
+    }
     b->params = params_intern(pool->env->params, tracked, n);
     welcome = params_intern(pool->env->params, l->reported, l->n_reported);
     if (b->params == NULL || welcome == NULL) {
-        (void)params_unref(welcome);
+        welcome = params_unref(welcome);
         fail(b, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return;
     }
@@ -390,7 +395,11 @@ static void on_error(struct backend *b, const uint8_t *body, size_t len)
         return;
     }
     (void)snprintf(e.severity, sizeof(e.severity), "FATAL");
-    backend_open_failed(b, &e, true);
+    if (strcmp(e.sqlstate, SQLSTATE_CANNOT_CONNECT_NOW) == 0) {
+        backend_leave_host(b, &e, true);
+    } else {
+        backend_open_failed(b, &e, true);
+    }
 }
 
 void backend_login_message(struct backend *b, uint8_t type, const uint8_t *body, size_t len)

@@ -19,16 +19,8 @@ static void on_login_timer(struct loop_timer *timer)
     struct backend *b = container_of(timer, struct backend, timer);
     struct pg_error e;
 
-    if (b->state == BACKEND_CONNECTING && b->hosts_tried < b->target->n_hosts) {
-        backend_log(b, LOG_WARNING_LEVEL,
-                    "connect failed, trying the next host: server_connect_timeout");
-        b->connect = backend_connect_free(b->connect);
-        resolve_cancel(b->pool->env->resolver, &b->resolve);
-        backend_connect_next(b);
-        return;
-    }
     pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server_connect_timeout");
-    backend_open_failed(b, &e, false);
+    backend_leave_host(b, &e, false);
 }
 
 static usec_t draw_lifetime(const struct pool *pool)
@@ -73,6 +65,7 @@ static struct backend *open_backend(struct pool *pool, struct notify_hub *hub, s
     b->request_us = clock_now_us();
     b->in = BUF_INIT((size_t)MSG_GATHER_MAX_BYTES + 1);
     b->to_close = BUF_INIT(64 * 1024);
+    b->unfit = BUF_INIT(ADDRS_TRIED_MAX * 64);
     inflight_init(&b->inflight);
     stmt_cache_init(&b->stmts);
     conn_init(&b->conn, -1, backend_on_io);
@@ -180,7 +173,11 @@ static void on_connect(struct backend_connect *c, void *owner,
         e = *r->server_error;
         (void)snprintf(e.severity, sizeof(e.severity), "FATAL");
         b->connect = backend_connect_free(b->connect);
-        backend_open_failed(b, &e, true);
+        if (strcmp(e.sqlstate, SQLSTATE_CANNOT_CONNECT_NOW) == 0) { /* another one may be up */
+            backend_leave_host(b, &e, true);
+        } else {
+            backend_open_failed(b, &e, true);
+        }
         return;
     case BACKEND_CONNECT_FAILED:
         pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server connection failed: %s", r->error);
@@ -191,16 +188,7 @@ static void on_connect(struct backend_connect *c, void *owner,
     case BACKEND_CONNECT_STATUSES:
         unreachable();
     }
-    b->connect = backend_connect_free(b->connect);
-    if (b->hosts_tried < b->target->n_hosts) {
-        char text[256];
-
-        backend_log(b, LOG_WARNING_LEVEL, "connect failed, trying the next host: %s",
-                    log_escape(text, sizeof(text), e.message));
-        backend_connect_next(b);
-        return;
-    }
-    backend_open_failed(b, &e, false);
+    backend_leave_host(b, &e, false);
 }
 
 #define EXTRA_MAX (PARAMS_MAX + 8)
@@ -264,16 +252,26 @@ static void connect_to_addresses(struct backend *b, const struct resolve_answer 
 {
     struct buf hosts = BUF_INIT(ADDRS_TRIED_MAX * 256);
     struct buf addrs = BUF_INIT(ADDRS_TRIED_MAX * 64);
+    struct pg_error e;
+    unsigned first = b->target->next_addr++;
+    unsigned n = 0;
 
-    for (unsigned i = 0; i < answer->n_addrs && i < ADDRS_TRIED_MAX; i++) {
-        const struct resolve_addr *addr = &answer->addrs[((unsigned)b->id + i) % answer->n_addrs];
+    for (unsigned i = 0; i < answer->n_addrs && n < ADDRS_TRIED_MAX; i++) {
+        const struct resolve_addr *addr = &answer->addrs[(first + i) % answer->n_addrs];
 
-        buf_append_str(&hosts, i > 0 ? "," : "");
+        if (backend_role_is_unfit(b, addr->text)) {
+            continue;
+        }
+        buf_append_str(&hosts, n > 0 ? "," : "");
         buf_append_str(&hosts, b->host);
-        buf_append_str(&addrs, i > 0 ? "," : "");
+        buf_append_str(&addrs, n > 0 ? "," : "");
         buf_append_str(&addrs, addr->text);
+        n++;
     }
-    if (buf_ok(&hosts) && buf_ok(&addrs)) {
+    if (n == 0) {
+        backend_role_error(b, &e);
+        backend_leave_host(b, &e, false);
+    } else if (buf_ok(&hosts) && buf_ok(&addrs)) {
         start_connect(b, buf_cstr(&hosts), buf_cstr(&addrs));
     } else {
         fail_for_memory(b);
@@ -291,11 +289,7 @@ static void on_resolved(struct resolve_request *req, const struct resolve_answer
 
         pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server DNS lookup failed: %s: %s", b->host_name,
                      answer->error);
-        if (b->hosts_tried < b->target->n_hosts) {
-            backend_connect_next(b);
-            return;
-        }
-        backend_open_failed(b, &e, false);
+        backend_leave_host(b, &e, false);
         return;
     }
     b->dns_version = answer->version;
@@ -306,6 +300,10 @@ void backend_connect_next(struct backend *b)
 {
     const struct target_host *host = &b->target->hosts[b->host_at];
 
+    if (b->unfit_of != b->host_at) {
+        buf_clear(&b->unfit);
+        b->unfit_of = b->host_at;
+    }
     b->host_at = (b->host_at + 1) % b->target->n_hosts;
     b->hosts_tried++;
     free(b->host);
@@ -329,6 +327,79 @@ void backend_connect_next(struct backend *b)
     }
 }
 
+/* --- on to the next host --- */
+
+/* Is there another host to try? For prefer-standby they all are tried a second time. */
+static bool find_next_host(struct backend *b)
+{
+    if (b->hosts_tried < b->target->n_hosts) {
+        return true;
+    }
+    if (b->target->role != TARGET_PREFER_STANDBY || b->second_look || !b->met_misfit) {
+        return false;
+    }
+    b->second_look = true;
+    b->hosts_tried = 0;
+    buf_clear(&b->unfit);
+    return true;
+}
+
+static void on_go_on(struct loop_deferred *work)
+{
+    backend_connect_next(container_of(work, struct backend, go_on));
+}
+
+/* As if nothing had been opened yet. */
+static void forget_host(struct backend *b)
+{
+    static const uint8_t terminate[5] = {'X', 0, 0, 0, 4};
+    struct pool_env *env = b->pool->env;
+
+    loop_timer_stop(env->loop, &b->timer);
+    resolve_cancel(env->resolver, &b->resolve);
+    b->connect = backend_connect_free(b->connect);
+    if (b->state != BACKEND_CONNECTING) {
+        if (conn_is_open(&b->conn)) { /* a server that does not get it sees the end all the same */
+            (void)!conn_send(&b->conn, env->loop, terminate, sizeof(terminate));
+        }
+        backend_set_state(b, BACKEND_CONNECTING);
+    }
+    b->login = backend_login_free(b->login);
+    conn_done(&b->conn, env->loop);
+    inflight_done(&b->inflight);
+    inflight_init(&b->inflight);
+    buf_done(&b->in);
+    b->body_left = 0;
+    b->params = params_unref(b->params);
+    b->reported = params_unref(b->reported);
+    b->role = (struct server_role){0};
+    b->asks_role = false;
+    b->tx_status = 'I';
+    b->connected_us = 0;
+    b->peer = (struct backend_address){0};
+    b->pid = 0;
+    b->key_len = 0;
+}
+
+void backend_leave_host(struct backend *b, const struct pg_error *why, bool from_server)
+{
+    char text[256];
+
+    if (b->state == BACKEND_CLOSED) {
+        return;
+    }
+    if (!find_next_host(b)) {
+        /* Of several hosts one that is just starting is no answer for who waits. */
+        backend_open_failed(b, why, from_server && b->target->n_hosts == 1);
+        return;
+    }
+    backend_log(b, LOG_WARNING_LEVEL, "connect failed, trying the next host: %s",
+                log_escape(text, sizeof(text), why->message));
+    forget_host(b);
+    /* Not at once: whoever reads from the connection that was just closed has to come to its end first. */
+    loop_defer(b->pool->env->loop, &b->go_on, on_go_on);
+}
+
 /* --- after the login --- */
 
 static void become_idle(struct backend *b)
@@ -342,11 +413,11 @@ static void become_idle(struct backend *b)
     }
 }
 
-void backend_login_done(struct backend *b)
+/* It may be used. From the login or the setup to whatever it was opened for. */
+static void go_on(struct backend *b)
 {
     struct outvec v;
 
-    b->login = backend_login_free(b->login);
     if (b->is_hub) {
         loop_timer_stop(b->pool->env->loop, &b->timer);
         backend_set_state(b, BACKEND_HUB);
@@ -362,25 +433,54 @@ void backend_login_done(struct backend *b)
         become_idle(b);
         return;
     }
-    backend_set_state(b, BACKEND_SETUP);
+    if (b->state != BACKEND_SETUP) {
+        backend_set_state(b, BACKEND_SETUP);
+    }
     outvec_init(&v, &b->conn, b->pool->env->loop);
     if (backend_inject_query(b, &v, b->pool->queries.connect)) {
         (void)!backend_flush(b, &v); /* false: it is closed and told */
     }
 }
 
+void backend_login_done(struct backend *b)
+{
+    b->login = backend_login_free(b->login);
+    if (backend_role_judge(b) == BACKEND_ROLE_UNKNOWN) {
+        backend_role_ask(b);
+    } else {
+        go_on(b);
+    }
+}
+
+static void setup_failed(struct backend *b)
+{
+    struct pg_error e = {.severity = "FATAL",
+                         .sqlstate = SQLSTATE_CANNOT_CONNECT,
+                         .message = "connect_query failed"};
+
+    if (b->last_error != NULL) {
+        e = *b->last_error;
+        (void)snprintf(e.severity, sizeof(e.severity), "FATAL");
+    }
+    backend_open_failed(b, &e, true);
+}
+
 void backend_setup_ready(struct backend *b)
 {
-    if (b->injected_failed) {
-        struct pg_error e = {.severity = "FATAL",
-                             .sqlstate = SQLSTATE_CANNOT_CONNECT,
-                             .message = "connect_query failed"};
+    bool asked = b->asks_role;
 
-        if (b->last_error != NULL) {
-            e = *b->last_error;
-            (void)snprintf(e.severity, sizeof(e.severity), "FATAL");
-        }
-        backend_open_failed(b, &e, true);
+    b->asks_role = false;
+    if (b->injected_failed && asked && b->last_error != NULL &&
+        strcmp(b->last_error->sqlstate, SQLSTATE_DIVISION_BY_ZERO) == 0) {
+        backend_role_leave(b); /* that is how the query says so */
+        return;
+    }
+    if (b->injected_failed) {
+        setup_failed(b);
+        return;
+    }
+    if (asked) {
+        go_on(b);
         return;
     }
     if (b->tx_status != 'I') {

@@ -178,7 +178,7 @@ static bool on_parameter(struct reader *rd, const uint8_t *m, size_t len, bool o
     } else if (!ours) {
         forward(rd, m, len);
     }
-    return true;
+    return backend_role_note(b, name, value);
 }
 
 static void on_tag(struct reader *rd, const uint8_t *m, size_t len)
@@ -270,7 +270,7 @@ static bool on_own_ready(struct reader *rd)
     default:
         return absurd(b, "ReadyForQuery");
     }
-    if (b->state == BACKEND_CLOSED) {
+    if (!conn_is_open(&b->conn)) {
         return false;
     }
     if (!rd->has_sink) {
@@ -496,7 +496,7 @@ static bool handle_message(struct reader *rd, const uint8_t *m, size_t len)
         if (b->state == BACKEND_ACTIVE && !rd->has_sink) {
             reader_begin(rd); /* somebody has it now, and gets what follows */
         }
-        return b->state != BACKEND_CLOSED;
+        return conn_is_open(&b->conn); /* not: closed, or on its way to another host */
     }
     step = inflight_step(&b->inflight, type);
     if (step == INFLIGHT_ABSURD) {
@@ -716,7 +716,7 @@ static bool consume(struct backend *b, const uint8_t *data, size_t len)
         }
     }
     reader_end(&rd);
-    return ok && b->state != BACKEND_CLOSED;
+    return ok && conn_is_open(&b->conn);
 }
 
 /* --- the loop --- */

@@ -10,6 +10,7 @@
 #include "daemon/util/secret.h"
 #include "pool/backend_connect.h"
 #include "pool/env.h"
+#include "pool/target_role.h"
 #include "protocol/md5.h"
 #include "protocol/scram.h"
 
@@ -24,8 +25,10 @@ struct target {
     unsigned refs;
     struct target_host *hosts;
     unsigned n_hosts;
-    bool round_robin;   /* load_balance_hosts: each new connection begins with the next host */
-    unsigned next_host; /* where it begins */
+    bool round_robin;      /* load_balance_hosts: each new connection begins with the next host */
+    unsigned next_host;    /* where it begins */
+    unsigned next_addr;    /* of a name with several addresses: where the next connection begins */
+    enum target_role role; /* which of the hosts will do */
     char *dbname;
     struct
         backend_connect_params template; /* all but host, hostaddr, port, user, dbname; its texts are in @text */

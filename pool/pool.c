@@ -11,6 +11,8 @@
 
 /* Connection attempts of one pool at a time: enough that a slow one holds nobody up, few enough not to storm a server. */
 #define MAX_CONNECTING 16U
+/* Longest pause between two looks for a host that fits target_session_attrs. */
+#define FAILOVER_RETRY_US USEC_PER_SEC
 
 /* --- life --- */
 
@@ -635,6 +637,14 @@ void pool_fail_waiters(struct pool *pool, const struct pg_error *e, bool only_lo
     }
 }
 
+/* Where one host of several is looked for, the others answer, and that it is found soon after a failover counts. */
+static usec_t retry_us(const struct pool *pool)
+{
+    usec_t us = pool->limits.server_login_retry_us;
+
+    return pool->db->target->role == TARGET_ANY ? us : MIN(us, FAILOVER_RETRY_US);
+}
+
 void pool_connect_failed(struct pool *pool, const struct pg_error *e, bool from_server)
 {
     unsigned alive = pool_count(pool, BACKEND_IDLE) + pool_count(pool, BACKEND_ACTIVE) +
@@ -642,7 +652,7 @@ void pool_connect_failed(struct pool *pool, const struct pg_error *e, bool from_
 
     pool->has_failed = true;
     pool->last_error = *e;
-    pool->retry_at_us = clock_now_us() + pool->limits.server_login_retry_us;
+    pool->retry_at_us = clock_now_us() + retry_us(pool);
     pool_wake_at(pool, pool->retry_at_us);
     if (alive > 0) {
         return; /* who waits will be served by the others */

@@ -325,3 +325,27 @@ class Cluster:
     def account(self):
         """Name of the system user that the server runs as."""
         return server_account().pw_name
+
+
+class Standby(Cluster):
+    """A streaming standby of @primary, until promote()."""
+
+    def __init__(self, primary, home):  # pylint: disable=super-init-not-called  # its data comes from elsewhere
+        self.home = pathlib.Path(make_dir(home))
+        self.data = self.home / "data"
+        self.socket_dir = str(self.home)
+        self.log_path = self.home / "log"
+        self.certs = primary.certs
+        self.process = None
+        self._port = Port()
+        self.port = self._port.number
+        subprocess.run(as_server_account([find_bindir() / "pg_basebackup", "-R", "-c", "fast", "-D", self.data, "-d",
+                                          primary.dsn(db="postgres", user="postgres")]),
+                       cwd="/", check=True, capture_output=True, timeout=120)
+        with open(self.data / "postgresql.conf", "a", encoding="ascii") as conf:
+            conf.write(f"port = {self.port}\nunix_socket_directories = '{self.home}'\n")
+            conf.write("wal_retrieve_retry_interval = 100ms\n")
+        self.start()
+
+    def promote(self):
+        self.psql("SELECT pg_promote(wait => true, wait_seconds => 60)")

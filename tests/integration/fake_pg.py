@@ -176,6 +176,7 @@ class FakeConnection(Connection):
     def welcome(self, params=None):
         """AuthenticationOk up to ReadyForQuery, in one send."""
         shown = {**PARAMS, **self.server.params, **(params or {})}
+        shown = {name: value for name, value in shown.items() if value is not None}  # None: not reported
         self.send(auth_ok(), *(parameter_status(k, v) for k, v in shown.items()),
                   backend_key(self.pid, self.secret), ready())
 
@@ -244,10 +245,10 @@ class FakePg:
     host = "127.0.0.1"
 
     def __init__(self, script=None, *, auth="trust", password="secret", params=None, answers=None, on_startup=None,
-                 tls=None, socket_dir=None, listen=True):
+                 tls=None, socket_dir=None, listen=True, address=(host, 0)):
         """script: called with a FakeConnection after its login, instead of serve(). on_startup: called after the
         startup packet instead of the login; may call welcome(). tls: (certificate, key), or an ssl context.
-        socket_dir: listen on a Unix socket there as well."""
+        socket_dir: listen on a Unix socket there as well. address: (host, port); port 0: any."""
         self.script = script
         self.auth = auth
         self.password = password
@@ -264,8 +265,8 @@ class FakePg:
         self._sockets = []
         self._listeners = []
         self._closing = False
-        self._tcp = socket.create_server((self.host, 0), backlog=200)
-        self.port = self._tcp.getsockname()[1]
+        self._tcp = socket.create_server(address, backlog=200)
+        self.host, self.port = self._tcp.getsockname()
         self.socket_dir = socket_dir
         if listen:
             self._listen(self._tcp)
