@@ -232,7 +232,7 @@ void client_notify_command(struct client *c, const char *tag)
         return;
     case LISTEN_LOG_E_UNSEEN:
         /* From here on what it hears would not be what it asked for. */
-        if (strcmp(tag, "LISTEN") == 0 || notify_n_channels(n) > 0) {
+        if (strcmp(tag, "LISTEN") == 0 || notify_n_channels(n) > 0 || notify_is_active(c)) {
             close_later(c->notify, CLOSE_UNSEEN);
         }
         return;

@@ -307,6 +307,16 @@ static size_t text_length(const struct stmt *stmt)
     return strnlen((const char *)stmt->body, stmt->body_len);
 }
 
+static bool is_control(const char *text, size_t len)
+{
+    struct sql_lexer lx;
+    struct sql_statement st;
+
+    sql_lexer_init(&lx, text, len, 0);
+    return sql_statement_next(&lx, &st) && st.kind >= SQL_SAVEPOINT &&
+           st.kind <= SQL_PREPARE_TRANSACTION;
+}
+
 /* What the text has in it is found out once. */
 static void scan(struct stmt *stmt)
 {
@@ -318,6 +328,7 @@ static void scan(struct stmt *stmt)
     stmt->is_scanned = true;
     stmt->listens = sql_might_contain((const char *)stmt->body, len, "listen");
     stmt->notifies = sql_might_contain((const char *)stmt->body, len, "notify");
+    stmt->controls = is_control((const char *)stmt->body, len);
 }
 
 enum notify_verdict client_notify_parse(const struct client *c, struct stmt *stmt)
@@ -361,6 +372,14 @@ static void add_portal(struct client *c, const char *name, struct stmt *stmt)
     list_add_tail(&w->portals, &p->link);
 }
 
+/* A portal may be executed long after it was bound, behind a LISTEN that comes only now. A ROLLBACK that waits in the
+ * unnamed one meanwhile is not minded: no client does that, and each COMMIT would cost something. */
+static bool must_be_minded(const struct client *c, const char *portal, const struct stmt *stmt)
+{
+    return notify_is_active(c) || client_notify_minds_portals(c) ||
+           (stmt->controls && portal[0] != '\0') || (stmt->notifies && notify_hub_is_used(c->pool));
+}
+
 void client_notify_bind(struct client *c, const char *portal, struct stmt *stmt)
 {
     struct notify_work *w;
@@ -377,8 +396,7 @@ void client_notify_bind(struct client *c, const char *portal, struct stmt *stmt)
     if (before != NULL) {
         notify_drop_portal(w, before);
     }
-    if (UNLIKELY(stmt != NULL && (stmt->listens || notify_is_active(c) ||
-                                  (stmt->notifies && notify_hub_is_used(c->pool))))) {
+    if (UNLIKELY(stmt != NULL && (stmt->listens || must_be_minded(c, portal, stmt)))) {
         add_portal(c, portal, stmt);
     }
 }

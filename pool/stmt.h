@@ -26,9 +26,10 @@ struct stmt {
     uint64_t hash;
     struct stmt_table *table;
     struct stmt *next;
-    bool is_scanned;     /* the next two are known */
+    bool is_scanned;     /* the next three are known */
     bool listens;        /* its text has "listen" in it */
     bool notifies;       /* its text has "notify" in it */
+    bool controls;       /* it begins or ends a transaction or a savepoint */
     const void *good_in; /* the database whose servers took it last; only compared */
     uint8_t body[]; /* of the Parse message behind the name: text, NUL, number of types, types */
 };

@@ -38,10 +38,10 @@ def n_ready(messages):
 class Peer:
     """One client in one world."""
 
-    def __init__(self, world, name):
+    def __init__(self, world, name, target):
         self.name = name
         self.world = world
-        self.conn = Client.connect(world.target.host, world.target.port).login(**world.login)
+        self.conn = Client.connect(target.host, target.port).login(**world.login)
         world.names[self.conn.pid] = name
         self.status = "I"
         self.is_open = True
@@ -100,11 +100,11 @@ class World:
         self.names = {}
         self.peers = {}
 
-    def connect(self, name, **login):
+    def connect(self, name, target=None, **login):
         if name in self.peers:
             self.peers[name].conn.close()
         before, self.login = self.login, {**self.login, **login}
-        self.peers[name] = Peer(self, name)
+        self.peers[name] = Peer(self, name, target or self.target)
         self.login = before
         return self.peers[name]
 
@@ -140,6 +140,12 @@ class Worlds:
             self.history.append(f"{name} connects")
             self.direct.connect(name, **login)
             self.pooled.connect(name, **login)
+
+    def connect_outside(self, name):
+        """A client that goes past the pool in both worlds."""
+        self.history.append(f"{name} connects past the pool")
+        self.direct.connect(name)
+        self.pooled.connect(name, target=self.direct.target)
 
     def disconnect(self, name, *, politely=True):
         self.history.append(f"{name} leaves")

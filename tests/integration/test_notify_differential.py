@@ -224,6 +224,20 @@ def test_portals_are_executed_in_any_order(worlds):
     w.finish()
 
 
+def test_a_rollback_waits_in_a_portal_for_its_listen(worlds):
+    """Bound before the LISTEN, or before it has run, and executed behind it."""
+    w = worlds("n", "l")
+    for before in ([parse("", "ROLLBACK"), bind("r")], []):
+        w.step("l", before + [parse("", "LISTEN a"), bind("p")] + ([] if before else [parse("", "ROLLBACK"), bind("r")]) +
+               [execute("p"), execute("r"), sync()])
+        assert not told(w, "l", "a")
+    w.step("l", simple("BEGIN; SAVEPOINT s"))
+    w.step("l", [parse("", "ROLLBACK TO s"), bind("r"), parse("", "LISTEN a"), bind(), execute(), execute("r"), sync()])
+    w.step("l", simple("COMMIT"))
+    assert not told(w, "l", "a")
+    w.finish()
+
+
 def test_an_execute_is_refused_twice(worlds):
     w = worlds("n", "l")
     w.step("l", [parse("", "LISTEN a"), bind(), execute(), execute(), sync()])
@@ -382,9 +396,15 @@ def test_a_copy_that_speaks_of_notify_gets_its_data(worlds):
 class Random:
     """Makes up steps. PostgreSQL tells a client that listens to something already, and LISTENs to one more channel in an
     open transaction, what was sent to that channel since the transaction began, though LISTEN takes effect at COMMIT:
-    no pooler can know that, so such steps are not made: see may_listen() and may_notify()."""
+    no pooler can know that, so such steps are not made: see may_listen() and may_notify(). Nor may UNLISTEN and PREPARE
+    TRANSACTION meet in a transaction: whether that is an error depends on whether the server connection has ever listened."""
 
     CHANNELS = ["a", "b", '"C d"', "ünï", "e" * 70]
+    SPELLINGS = {"a": ["a", "A", '"a"', 'U&"\\0061"', "/* b */ a"], "b": ["b", "B -- a\n", '"b"'],
+                 '"C d"': ['"C d"', 'U&"C\\0020d"'], "ünï": ["ünï", '"ünï"', 'ÜNï', 'U&"\\00fcn\\00ef"'],
+                 "e" * 70: ["e" * 70, "E" * 63, '"' + "e" * 63 + '"', "e" * 64]}
+    OTHER_WORDS = {"BEGIN": ["BEGIN", "START TRANSACTION", "begin work"], "COMMIT": ["COMMIT", "END", "commit work"],
+                   "ROLLBACK": ["ROLLBACK", "ABORT", "rollback transaction"], "UNLISTEN *": ["UNLISTEN *", "unlisten/**/*"]}
 
     def __init__(self, worlds, names, seed):
         self.w = worlds
@@ -398,6 +418,8 @@ class Random:
         self.open = []  # clients in a transaction
         self.inserted = set()  # clients with triggers in the transaction
         self.statements = {name: {} for name in names}
+        self.left = set()  # clients with an UNLISTEN, perhaps, in the open transaction
+        self.prepared_transactions = set()  # or with a PREPARE TRANSACTION
 
     def may_listen(self, name, channel):
         return channel not in self.notified[name]
@@ -416,11 +438,12 @@ class Random:
         self.n += 1
         payload = str(self.n if r.random() < 0.8 else r.randrange(3))
         mark = r.choice(["s", "t", '"S"'])
+        spelt = r.choice(self.SPELLINGS[channel])
         if kind == "listen":
             if not self.may_listen(name, channel):
                 return "SELECT 2"
             self.listened[name].add(channel)
-            return f"LISTEN {channel}"
+            return f"{r.choice(['LISTEN', 'listen', 'LISTEN/* */'])} {spelt}"
         if kind in ("notify", "pg_notify", "trigger", "do"):
             if not self.may_notify(name, channel):
                 return "SELECT 3"
@@ -429,14 +452,23 @@ class Random:
                     self.notified[other].add(channel)
             self.pending[name].add(channel)
             plain = channel.strip('"')[:63]
-            return {"notify": f"NOTIFY {channel}, '{payload}'",
+            return {"notify": f"NOTIFY {spelt}" + (f", '{payload}'" if r.random() < 0.95 else ""),
                     "pg_notify": f"SELECT pg_notify('{plain}', '{payload}')",
                     "trigger": f"INSERT INTO events VALUES ('{plain}', '{payload}')",
                     "do": f"DO $$BEGIN PERFORM pg_notify('{plain}', '{payload}'); END$$"}[kind]
-        return {"unlisten": f"UNLISTEN {channel}", "unlisten all": "UNLISTEN *", "begin": "BEGIN", "commit": "COMMIT",
-                "rollback": "ROLLBACK", "savepoint": f"SAVEPOINT {mark}", "rollback to": f"ROLLBACK TO {mark}",
-                "release": f"RELEASE {mark}", "error": "SELECT 1/0", "syntax": "LISTEN LISTEN LISTEN",
-                "select": "SELECT 'x'", "prepare": f"PREPARE TRANSACTION 'd{self.n}'"}[kind]
+        if kind == "commit":
+            self.notified[name] |= self.pending[name]  # the next transaction may begin before the client is idle
+        if (kind.startswith("unlisten") and name in self.prepared_transactions) or (kind == "prepare" and name in self.left):
+            return "SELECT 4"
+        if kind.startswith("unlisten"):
+            self.left.add(name)
+        if kind == "prepare":
+            self.prepared_transactions.add(name)
+        sql = {"unlisten": f"UNLISTEN {spelt}", "unlisten all": "UNLISTEN *", "begin": "BEGIN", "commit": "COMMIT",
+               "rollback": "ROLLBACK", "savepoint": f"SAVEPOINT {mark}", "rollback to": f"ROLLBACK TO {mark}",
+               "release": f"RELEASE {mark}", "error": "SELECT 1/0", "syntax": "LISTEN LISTEN LISTEN",
+               "select": "SELECT 'x'", "prepare": f"PREPARE TRANSACTION 'd{self.n}'"}[kind]
+        return r.choice(self.OTHER_WORDS.get(sql, [sql]))
 
     def prepared(self, name):
         """Runs a statement that is prepared; prepares it first."""
@@ -447,19 +479,28 @@ class Random:
             if len(known) > 20:
                 known.clear()
                 return [close("S", f"s{i}") for i in range(30)] + [sync()]
-            if not sql.startswith(("LISTEN", "UNLISTEN", "SAVEPOINT", "ROLLBACK", "COMMIT", "BEGIN", "RELEASE")):
+            if not sql.upper().startswith(("LISTEN", "UNLISTEN", "SAVEPOINT", "ROLLBACK", "COMMIT", "BEGIN", "RELEASE")):
                 return extended(sql)
-            if self.w.status(name) == "E" or sql.count("LISTEN") > 1:
+            if self.w.status(name) == "E" or sql == "LISTEN LISTEN LISTEN":
                 return extended(sql)
             known[sql] = f"s{len(known)}"
             return [parse(known[sql], sql)] + ([sync()] if r.random() < 0.5 else []) + \
                 [bind("", known[sql]), execute(), sync()]
         return [bind("", known[sql]), execute(), sync()]
 
+    def portals(self, name):
+        """Several portals, executed in another order, or not at all; then Flush."""
+        r = self.random
+        names = ["p1", "p2", "p3"][:r.randint(2, 3)]
+        bound = [m for p in names for m in (parse("", self.statement(name)), bind(p))]
+        r.shuffle(names)
+        ends = [close("P", names.pop())] if r.random() < 0.3 else []
+        return bound + ends + [execute(p) for p in names[:r.randint(1, 3)]] + [flush(), sync()]
+
     def messages(self, name):
         r = self.random
-        kind = r.choices(["simple", "multi", "extended", "batch", "pipeline", "prepared", "discard"],
-                         [40, 10, 15, 8, 6, 12, 1])[0]
+        kind = r.choices(["simple", "multi", "extended", "batch", "pipeline", "prepared", "portals", "described", "discard"],
+                         [40, 10, 15, 8, 6, 12, 4, 3, 1])[0]
         if kind == "multi":
             return simple("; ".join(self.statement(name) for _ in range(r.randint(2, 4))))
         if kind == "extended":
@@ -470,6 +511,10 @@ class Random:
             return pipeline(*(r.choice([simple, extended])(self.statement(name)) for _ in range(r.randint(2, 4))))
         if kind == "prepared":
             return self.prepared(name)
+        if kind == "portals":
+            return self.portals(name)
+        if kind == "described":
+            return [parse("", self.statement(name)), describe("S"), bind(), describe("P"), flush(), execute(), sync()]
         if kind == "discard" and self.w.status(name) == "I":
             self.statements[name].clear()
             return simple("DISCARD ALL")
@@ -485,6 +530,8 @@ class Random:
         self.listened[name].clear()
         self.notified[name].clear()
         self.pending[name].clear()
+        self.left.discard(name)
+        self.prepared_transactions.discard(name)
         if name in self.open:
             self.open.remove(name)
 
@@ -495,6 +542,9 @@ class Random:
         if r.random() < 0.01 and len(self.open) < 2:
             self.replace(name)
             return
+        if r.random() < 0.03 and len(self.open) < 2:
+            self.outside()
+            return
         messages = self.messages(name)
         answers = self.w.step(name, messages)
         if ("closed",) in answers:
@@ -502,13 +552,22 @@ class Random:
         elif self.w.status(name) == "I":
             self.forget(name)
         elif name not in self.open:
-            self.notified[name] = set().union(*(self.pending[other] for other in self.open))
-            if any(b"COMMIT" in m for m in messages):
-                self.notified[name] |= self.pending[name]
+            self.notified[name] |= set().union(*(self.pending[other] for other in self.open))
             self.open.append(name)
-        elif any(b"COMMIT" in m for m in messages):  # what it has committed itself is as what others have
-            self.notified[name] |= self.pending[name]
         self.flush(name, messages)
+
+    def outside(self):
+        """One who is no client of the pool notifies; the hub has it when the flush has passed."""
+        channel = self.random.choice(self.CHANNELS)
+        if not self.may_notify("outside", channel):
+            return
+        for other in self.names:
+            self.notified[other].add(channel)
+        self.n += 1
+        self.w.step("outside", simple(f"NOTIFY {self.random.choice(self.SPELLINGS[channel])}, '{self.n}'"), settle=False)
+        if len(self.open) < 2:
+            self.w.pooled.peers["flush"].conn.run("SELECT 'notify'")
+        self.w.settle()
 
     def flush(self, name, messages):
         """A transaction without "notify" in its text is not waited for by the pool when its client does not listen:
@@ -531,6 +590,7 @@ class Random:
 def run_random(make_worlds, steps, seed):
     w = make_worlds(*LISTENERS)
     w.pooled.connect("flush")
+    w.connect_outside("outside")
     walk = Random(w, LISTENERS, seed)
     try:
         for i in range(steps):
