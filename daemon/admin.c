@@ -18,8 +18,7 @@
 #define MESSAGES_PER_TURN 32U
 #define HELP_MAX_BYTES ((size_t)8 * 1024)
 
-#define LOOK_AGAIN_US USEC_PER_SEC              /* at what waits: also how often a notice is sent */
-#define LOOK_AT_SUSPEND_US (50 * USEC_PER_MSEC) /* flushed sockets tell nobody */
+#define LOOK_AGAIN_US USEC_PER_SEC /* at what waits: also how often a notice is sent */
 #define SLOW_READER_LEAST_US (5 * USEC_PER_MSEC)
 #define SLOW_READER_MOST_US (250 * USEC_PER_MSEC)
 
@@ -191,7 +190,7 @@ static void start_waiting(struct admin_session *a, const char *tag)
     a->tag = tag;
     a->told_left = 0;
     list_add_tail(&a->c->server->waiters, &a->waiter.link);
-    set_timer(a, a->wait.what == ADMIN_WAIT_SUSPEND ? LOOK_AT_SUSPEND_US : LOOK_AGAIN_US);
+    set_timer(a, LOOK_AGAIN_US);
 }
 
 static void stop_waiting(struct admin_session *a)
@@ -380,10 +379,8 @@ static void on_timer(struct loop_timer *timer)
         if (c->state != CLIENT_CONSOLE || a->work != ADMIN_IS_WAITING) {
             return;
         }
-        set_timer(a, a->wait.what == ADMIN_WAIT_SUSPEND ? LOOK_AT_SUSPEND_US : LOOK_AGAIN_US);
-        if (a->wait.what != ADMIN_WAIT_SUSPEND) { /* that one ends soon by itself */
-            tell_progress(a);
-        }
+        set_timer(a, LOOK_AGAIN_US);
+        tell_progress(a);
         return;
     }
     work_on(c);

@@ -568,8 +568,8 @@ static enum admin_verdict look_at_shutdown(const struct server *s, unsigned *ret
         *ret_left = count_backends(s, NULL, is_in_use);
         return server_is_drained(s, NULL) ? ADMIN_DONE : ADMIN_WAITS;
     case SERVER_WAITS_FOR_CLIENTS:
-        *ret_left = s->n_logged_in;
-        return s->n_logged_in == 0 ? ADMIN_DONE : ADMIN_WAITS;
+        *ret_left = server_clients_left(s);
+        return *ret_left == 0 ? ADMIN_DONE : ADMIN_WAITS;
     case SERVER_ENDS:
         return ADMIN_DONE;
     case SERVER_RUNS:

@@ -5,8 +5,11 @@
 
 #include <stdlib.h>
 
+#define LOOK_AGAIN_US (50 * USEC_PER_MSEC) /* flushed sockets tell nobody */
+
 struct suspension {
     struct server_waiter waiter; /* looks for the RESUME */
+    struct loop_timer timer;     /* goes on, whether or not the console that asked is still there */
     struct server *s;
     usec_t since_us;
 };
@@ -58,11 +61,23 @@ static void on_changed(struct server_waiter *w)
     }
 }
 
+static void on_timer(struct loop_timer *timer)
+{
+    struct suspension *p = container_of(timer, struct suspension, timer);
+
+    if (admin_suspend_go_on(p->s) > 0) {
+        loop_timer_set(p->s->loop, &p->timer, LOOK_AGAIN_US);
+    } else {
+        server_changed(p->s); /* the console that waits answers */
+    }
+}
+
 void admin_suspend_done(struct server *s)
 {
     struct suspension *p = s->admin;
 
     if (p != NULL) {
+        loop_timer_stop(s->loop, &p->timer);
         list_remove(&s->waiters, &p->waiter.link);
         free(p);
         s->admin = NULL;
@@ -80,10 +95,12 @@ bool admin_suspend(struct server *s)
     if (s->admin == NULL) {
         p->s = s;
         p->waiter.fn = on_changed;
+        loop_timer_init(&p->timer, on_timer);
         list_add_tail(&s->waiters, &p->waiter.link);
         s->admin = p;
     }
     p->since_us = clock_now_us();
+    loop_timer_set(s->loop, &p->timer, LOOK_AGAIN_US);
     s->state = SERVER_SUSPENDED;
     list_for_each(&s->env->databases, db, link) {
         if (db->pause == DATABASE_RUNS) {

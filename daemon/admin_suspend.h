@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* SUSPEND: every client is stopped between two requests, with nothing on its way to or from it, so that another process
  * could take its socket over. Clients that are in the middle of something go on until they are through, up to
- * suspend_timeout. Who connects meanwhile waits with the first query; the listeners stay open, so that another console
- * can come and say RESUME. Ends with RESUME (server_resume_all), whoever says so. Its memory hangs on server->admin. */
+ * suspend_timeout, also when the console that asked has left. Who connects meanwhile waits with the first query; the
+ * listeners stay open, so that another console can come and say RESUME. Ends with RESUME (server_resume_all), whoever says so. Its memory hangs on server->admin. */
 #ifndef PGPOOLD_DAEMON_ADMIN_SUSPEND_H
 #define PGPOOLD_DAEMON_ADMIN_SUSPEND_H
 

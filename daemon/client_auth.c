@@ -541,7 +541,8 @@ void client_auth_begin(struct client *c)
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return;
     }
-    if (s->state != SERVER_RUNS && s->state != SERVER_SUSPENDED && !l->is_console) {
+    if (s->state != SERVER_RUNS && s->state != SERVER_SUSPENDED && !l->is_console &&
+        !server_lets_in(s, c)) {
         client_close_text(c, SQLSTATE_CANNOT_CONNECT_NOW, "pooler is shutting down");
         return;
     }

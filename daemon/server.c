@@ -232,6 +232,9 @@ void server_wait_for(struct server *s, enum server_state how)
     if (s->state == SERVER_SUSPENDED) {
         server_resume_all(s);
     }
+    if (s->state != SERVER_WAITS_FOR_CLIENTS && s->state != SERVER_WAITS_FOR_SERVERS) {
+        s->drained_since_us = clock_now_us();
+    }
     s->state = how;
     systemd_stopping();
     listeners_close_tcp(s);
@@ -244,6 +247,29 @@ void server_wait_for(struct server *s, enum server_state how)
     server_changed(s);
 }
 
+bool server_lets_in(const struct server *s, const struct client *c)
+{
+    return s->state == SERVER_WAITS_FOR_CLIENTS && c->connect_us <= s->drained_since_us;
+}
+
+/* A connection that stays silent is waited for as long as it may be silent, but not for ever. */
+static bool may_log_in_yet(const struct server *s, const struct client *c)
+{
+    return server_lets_in(s, c) &&
+           (c->state != CLIENT_STARTUP || s->config->settings.client_login_timeout_us > 0);
+}
+
+unsigned server_clients_left(const struct server *s)
+{
+    unsigned n = s->n_logged_in;
+    const struct client *c;
+
+    list_for_each(&s->logins, c, link) {
+        n += may_log_in_yet(s, c) ? 1 : 0;
+    }
+    return n;
+}
+
 static bool wait_is_over(const struct server *s)
 {
     switch (s->state) {
@@ -254,7 +280,7 @@ static bool wait_is_over(const struct server *s)
     case SERVER_WAITS_FOR_SERVERS:
         return server_is_drained(s, NULL);
     case SERVER_WAITS_FOR_CLIENTS:
-        return s->n_logged_in == 0;
+        return server_clients_left(s) == 0;
     }
     unreachable();
 }

@@ -43,6 +43,7 @@ struct server {
     struct pool_env *env;
     struct config *config; /* in force; owned */
     enum server_state state;
+    usec_t drained_since_us; /* SHUTDOWN WAIT_FOR_...: when it was said */
     usec_t started_us;
     uint64_t started_wall_us;
 
@@ -100,6 +101,11 @@ void server_end(struct server *s, const char *text);
 
 /* SHUTDOWN WAIT_FOR_SERVERS, SHUTDOWN WAIT_FOR_CLIENTS. */
 void server_wait_for(struct server *s, enum server_state how);
+
+/* Clients that SHUTDOWN WAIT_FOR_CLIENTS waits for: in pools, and those that had connected before and log in yet. */
+unsigned server_clients_left(const struct server *s);
+/* Has @c connected before the shutdown that waits? It is let in yet. */
+bool server_lets_in(const struct server *s, const struct client *c);
 
 /* PAUSE, RESUME: of one database, and of all (those made later included). A pause is complete when
  * server_is_drained(). */

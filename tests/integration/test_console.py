@@ -14,6 +14,7 @@ import pytest
 
 from account import Port
 from cluster import find_bindir
+from daemon_process import PASSWORDS
 from wire import (Client, Closed, ServerError, bind, cancel_request, close, copy_data, copy_done, describe, execute, msg, parse, query, raw,
                   startup, sync)
 
@@ -774,6 +775,40 @@ def test_shutdown_wait_for_clients_is_answered_when_the_last_has_left(daemon, wi
     user.goodbye()
     messages = client.read_until("Z")
     assert messages[-2].tag == "SHUTDOWN"
+    daemon.wait_exit()
+
+
+def test_shutdown_wait_for_clients_lets_in_who_had_connected_before(pgpoold, wire, eventually):
+    daemon = pgpoold(pool_mode="transaction", auth_type="md5", tcp_defer_accept=0)
+    silent, asked = wire(daemon, login=False), wire(daemon, login=False)
+    asked.send_startup("app", "test")
+    request = asked.expect("R")
+    eventually(lambda: daemon.show("lists", list="login_clients", items=2))
+    with daemon.console(host=daemon.socket_dir) as client:
+        client.send(query("SHUTDOWN WAIT_FOR_CLIENTS"))
+        assert client.expect("N").text == "SHUTDOWN waits for 2 connections"
+        asked._answer(request, "app", PASSWORDS["app"])  # pylint: disable=protected-access
+        asked.authenticate("app", PASSWORDS["app"])
+        assert asked.run("SELECT 1") == [("1",)]
+        late = wire(daemon, login=False, host=daemon.socket_dir)
+        late.send_startup("app", "test")
+        assert late.expect("E").text == "pooler is shutting down"
+        asked.goodbye()
+        silent.login(password=PASSWORDS["app"])
+        assert silent.run("SELECT 2") == [("2",)]
+        silent.goodbye()
+        assert client.read_until("Z")[-2].tag == "SHUTDOWN"
+    daemon.wait_exit()
+
+
+def test_shutdown_wait_for_clients_ends_when_a_login_fails(pgpoold, wire, eventually):
+    daemon = pgpoold(pool_mode="transaction", client_login_timeout=1, tcp_defer_accept=0)
+    silent = wire(daemon, login=False)
+    eventually(lambda: daemon.show("lists", list="login_clients", items=1))
+    with daemon.console(host=daemon.socket_dir) as client:
+        client.send(query("SHUTDOWN WAIT_FOR_CLIENTS"))
+        assert client.read_until("Z")[-2].tag == "SHUTDOWN"
+    assert silent.expect("E").text == "client_login_timeout"
     daemon.wait_exit()
 
 
