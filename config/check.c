@@ -7,6 +7,7 @@
 
 #include "daemon/util/log.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -58,6 +59,50 @@ static void check_files(const struct checker *k)
     check_readable(k, "server_tls_cert_file", k->s->server_tls_cert_file);
     check_readable(k, "server_tls_ca_file", k->s->server_tls_ca_file);
     check_readable(k, "resolv_conf", k->s->resolv_conf);
+    check_readable(k, "http_tls_key_file", k->s->http_tls_key_file);
+    check_readable(k, "http_tls_cert_file", k->s->http_tls_cert_file);
+}
+
+/* Looking a name up would block, and a status page has no use for one. */
+static bool is_address(const char *text)
+{
+    struct in6_addr addr;
+
+    return strcmp(text, "*") == 0 || inet_pton(AF_INET, text, &addr) == 1 ||
+           inet_pton(AF_INET6, text, &addr) == 1;
+}
+
+static void check_http_addr(const struct checker *k)
+{
+    const char *at = k->s->http_addr;
+    const char *word;
+    size_t len;
+
+    if (*at == '\0') {
+        fault(k, "http_addr", "nowhere to listen for http_port: an address, or *");
+    }
+    while ((word = option_list_next(&at, &len)) != NULL) {
+        char text[INET6_ADDRSTRLEN];
+
+        (void)snprintf(text, sizeof(text), "%.*s", (int)MIN(len, sizeof(text)), word);
+        if (!is_address(text)) {
+            fault(k, "http_addr", "\"%.60s\" is not an address: numbers, or *", text);
+        }
+    }
+}
+
+static void check_http(const struct checker *k)
+{
+    const struct settings *s = k->s;
+
+    if (s->http_port == 0) {
+        return;
+    }
+    check_http_addr(k);
+    if ((*s->http_tls_key_file == '\0') != (*s->http_tls_cert_file == '\0')) {
+        fault(k, *s->http_tls_key_file == '\0' ? "http_tls_cert_file" : "http_tls_key_file",
+              "HTTPS needs http_tls_key_file and http_tls_cert_file: set both or none");
+    }
 }
 
 static void check_pools(const struct checker *k)
@@ -242,6 +287,7 @@ void config_check_settings(const struct settings *s, const struct option_place *
     check_words(&k);
     check_auth(&k);
     check_socket_path(&k);
+    check_http(&k);
     check_files(&k);
 }
 

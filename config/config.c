@@ -199,6 +199,7 @@ static void take_entry(void *arg, const struct ini_entry *e)
 
 struct named_files {
     struct userlist *userlist;
+    struct userlist *http_users;
     struct hba *hba;
     struct ident *ident;
 };
@@ -206,8 +207,27 @@ struct named_files {
 static void named_files_done(struct named_files *f)
 {
     f->userlist = userlist_free(f->userlist);
+    f->http_users = userlist_free(f->http_users);
     f->hba = hba_free(f->hba);
     f->ident = ident_free(f->ident);
+}
+
+/* Basic authentication brings the password itself; a hash would have to be worked out anew for each request. */
+static struct userlist *load_http_users(const char *path, struct config_errors *errors)
+{
+    struct userlist *list = userlist_load(path, errors);
+    const struct userlist_entry *e = NULL;
+
+    while (list != NULL && (e = userlist_next(list, e)) != NULL) {
+        if (e->kind != SECRET_KIND_PLAIN) {
+            config_errors_add(
+                errors, NULL, 0,
+                "%s: user \"%.60s\" has no password in plain text: nothing else will do "
+                "for http_auth_file",
+                path, e->name);
+        }
+    }
+    return list;
 }
 
 static void named_files_load(const struct settings *s, struct named_files *ret,
@@ -216,6 +236,9 @@ static void named_files_load(const struct settings *s, struct named_files *ret,
     *ret = (struct named_files){0};
     if (*s->auth_file != '\0') {
         ret->userlist = userlist_load(s->auth_file, errors);
+    }
+    if (*s->http_auth_file != '\0') {
+        ret->http_users = load_http_users(s->http_auth_file, errors);
     }
     if (s->auth_type != AUTH_TYPE_HBA) {
         return;
@@ -230,9 +253,10 @@ static void named_files_load(const struct settings *s, struct named_files *ret,
 
 static void named_files_put(struct config *c, const struct named_files *f)
 {
-    struct named_files old = {c->userlist, c->hba, c->ident};
+    struct named_files old = {c->userlist, c->http_users, c->hba, c->ident};
 
     c->userlist = f->userlist;
+    c->http_users = f->http_users;
     c->hba = f->hba;
     c->ident = f->ident;
     named_files_done(&old);
@@ -329,7 +353,8 @@ struct config *config_free(struct config *c)
 static bool names_a_file(const struct option *o)
 {
     return strcmp(o->name, "auth_type") == 0 || strcmp(o->name, "auth_file") == 0 ||
-           strcmp(o->name, "auth_hba_file") == 0 || strcmp(o->name, "auth_ident_file") == 0;
+           strcmp(o->name, "auth_hba_file") == 0 || strcmp(o->name, "auth_ident_file") == 0 ||
+           strcmp(o->name, "http_auth_file") == 0;
 }
 
 /* The relations are looked at in a trial configuration: the entries of @c with the new settings and
@@ -351,7 +376,7 @@ bool config_set(struct config *c, const char *name, const char *text, struct con
 {
     unsigned n_before = config_errors_count(errors);
     const struct option *o = option_find(OPTION_GLOBAL, name);
-    struct named_files files = {c->userlist, c->hba, c->ident};
+    struct named_files files = {c->userlist, c->http_users, c->hba, c->ident};
     struct settings next;
     char why[CONFIG_WHY_SIZE];
     bool new_files;

@@ -36,9 +36,10 @@ struct config {
     struct peer_config *peers;
 
     /* Owned; the daemon may put a newer one in place of the old, which it then frees. */
-    struct userlist *userlist; /* auth_file, NULL where that is empty */
-    struct hba *hba;           /* auth_hba_file, NULL unless auth_type is hba */
-    struct ident *ident;       /* auth_ident_file, NULL unless auth_type is hba and it is given */
+    struct userlist *userlist;   /* auth_file, NULL where that is empty */
+    struct userlist *http_users; /* http_auth_file, NULL where that is empty */
+    struct hba *hba;             /* auth_hba_file, NULL unless auth_type is hba */
+    struct ident *ident;         /* auth_ident_file, NULL unless auth_type is hba and it is given */
 };
 
 /* Reads @path and all it names. NULL when anything is wrong; then @errors has every fault. */

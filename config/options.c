@@ -112,6 +112,34 @@ static const struct option options[] = {
      .help = "A resolv.conf of its own for looking up host names. Empty: the system's."},
 #undef GROUP
 
+#define GROUP .group = "Metrics and status page (HTTP)"
+    {INTEGER(http_port, "0", 0, 65535, G_INT(http_port)), OWN, GROUP,
+     .help = "Port for HTTP: /metrics for Prometheus, /healthz, /readyz, and a status page at /. "
+             "0: none of it."},
+    {STRING(http_addr, "127.0.0.1", G_STR(http_addr)), OWN, GROUP,
+     .help = "Comma-separated numeric addresses for HTTP; * means all of them. Whoever reaches "
+             "them sees names of databases and users, hence only this host unless said otherwise."},
+    {STRING(http_tls_key_file, "", G_STR(http_tls_key_file)), OWN, RELOAD, GROUP,
+     .help = "Private key for HTTPS, PEM. With it and http_tls_cert_file nothing but HTTPS is "
+             "spoken, TLS 1.2 or later."},
+    {STRING(http_tls_cert_file, "", G_STR(http_tls_cert_file)), OWN, RELOAD, GROUP,
+     .help = "Certificate for HTTPS, PEM, followed by its chain."},
+    {STRING(http_auth_file, "", G_STR(http_auth_file)), OWN, RELOAD, GROUP,
+     .help = "Users who may see metrics and status page: lines of \"name\" \"password\" as in "
+             "auth_file, the passwords in plain text (HTTP basic authentication). /healthz and "
+             "/readyz stay open to all. Empty: everybody may see everything."},
+    {INTEGER(http_max_connections, "64", 1, 10000, G_INT(http_max_connections)), OWN, RELOAD, GROUP,
+     .help = "HTTP connections at the same time; further ones are closed at once."},
+    {DURATION(http_timeout, "15", G_US(http_timeout)), .least = 100000, OWN, RELOAD, GROUP,
+     .help =
+         "How long one HTTP request may take from its first byte to the last of its answer, and "
+         "how long an idle connection is kept."},
+    {INTEGER(metrics_max_extra, "100", 0, 10000, G_INT(metrics_max_extra)), OWN, RELOAD, GROUP,
+     .help = "Databases, users and pools that no configuration names (auto-databases, users of "
+             "auth_query) and that have metrics of their own all the same, so many of each. What "
+             "comes later is summed up as \"other\"."},
+#undef GROUP
+
 #define GROUP .group = "Logging"
     {STRING(logfile, "", G_STR(logfile)), RELOAD, GROUP,
      .help = "File to append log lines to; opened anew at RELOAD, which suits logrotate."},

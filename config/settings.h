@@ -109,6 +109,16 @@ struct settings {
     char *conffile;
     char *resolv_conf;
 
+    /* metrics and status page */
+    int http_port; /* 0: off */
+    char *http_addr;
+    char *http_tls_key_file;
+    char *http_tls_cert_file;
+    char *http_auth_file;
+    int http_max_connections;
+    usec_t http_timeout_us;
+    int metrics_max_extra;
+
     /* logging */
     char *logfile;
     bool syslog;

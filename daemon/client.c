@@ -168,6 +168,7 @@ struct client *client_new(struct server *s, struct listener *l, int fd, const st
     }
     list_add_tail(&s->logins, &c->link);
     s->n_clients++;
+    s->env->metrics.n_accepted++;
     client_startup_begin(c, l);
     return c;
 }
@@ -268,7 +269,7 @@ static void drain_socket(struct client *c)
     }
 }
 
-static void close_now(struct client *c, const char *reason)
+static void close_now(struct client *c, const char *sqlstate, const char *reason)
 {
     struct server *s = c->server;
     struct client_grave *grave = malloc(sizeof(*grave));
@@ -280,6 +281,7 @@ static void close_now(struct client *c, const char *reason)
         client_log(c, LOG_LOG_LEVEL, "closing because: %s (age=%llus)",
                    log_escape(text, sizeof(text), reason), age_s);
     }
+    (void)metrics_client_closed(&s->env->metrics, sqlstate, reason);
     lease_abandon(&c->lease);
     leave(c);
     drain_socket(c);
@@ -296,7 +298,7 @@ static void close_now(struct client *c, const char *reason)
 void client_close_quiet(struct client *c, const char *reason)
 {
     if (c->state != CLIENT_CLOSED) {
-        close_now(c, reason);
+        close_now(c, "", reason);
     }
 }
 
@@ -316,13 +318,14 @@ void client_close(struct client *c, const struct pg_error *e)
                        log_escape(text, sizeof(text), e->message));
         }
     }
+    metrics_error(&c->server->env->metrics, ERROR_OF_POOLER, e->sqlstate);
     error_msg_put_text(&msg, 'E', "FATAL", e->sqlstate, e->message, e->detail, e->hint);
     if (buf_ok(&msg)) {
         /* Not possible: the client sees the end of the connection all the same. */
         (void)!client_try_send(c, msg.data, msg.len);
     }
     buf_done(&msg);
-    close_now(c, e->message);
+    close_now(c, e->sqlstate, e->message);
 }
 
 void client_close_text(struct client *c, const char *sqlstate, const char *fmt, ...)

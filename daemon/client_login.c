@@ -145,6 +145,7 @@ void client_welcome(struct client *c, const struct params *reported)
     startup_put_ready(&out, 'I');
     c->startup = params_ref(c->params);
     c->pool->db->stats.client_login_count++;
+    histogram_add(&c->pool->metrics.latency[LATENCY_LOGIN], clock_now_us() - c->connect_us);
     list_remove(&s->logins, &c->link);
     list_add_tail(&c->pool->clients, &c->link);
     s->n_logged_in++;

@@ -591,6 +591,7 @@ void client_relay_refuse(struct client *c, const struct pg_error *e)
     lease_abandon(&c->lease);
     client_set_state(c, CLIENT_IDLE);
     c->hold = HOLD_NONE;
+    metrics_error(&c->server->env->metrics, ERROR_OF_POOLER, e->sqlstate);
     error_msg_put(&msg, 'E', e);
     if (is_simple) {
         startup_put_ready(&msg, 'I');

@@ -54,6 +54,36 @@ bool reload_is_asked_for(const struct server *s, const struct database *db)
 
 /* --- what logins ask for --- */
 
+/* --- labels of the metrics --- */
+
+/* A name that clients chose and no configuration bounds: the first few have labels of their own, the others are summed
+ * up. Decided once, so that no sum ever falls. */
+static bool take_extra(const struct server *s, unsigned *n)
+{
+    if (*n >= (unsigned)s->config->settings.metrics_max_extra) {
+        return false;
+    }
+    (*n)++;
+    return true;
+}
+
+static bool is_configured_user(const struct server *s, const char *name)
+{
+    const struct config *c = s->config;
+    const struct database_config *d = NULL;
+
+    if ((c->userlist != NULL && userlist_find(c->userlist, name) != NULL) ||
+        config_user(c, name) != NULL || strcmp(c->settings.auth_user, name) == 0) {
+        return true;
+    }
+    while ((d = config_next_database(c, d)) != NULL) {
+        if (strcmp(d->user, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct database *add_auto(struct server *s, const char *name)
 {
     struct database_config *entry = database_config_from_autodb(s->config->autodb, name);
@@ -67,6 +97,8 @@ static struct database *add_auto(struct server *s, const char *name)
         return NULL;
     }
     db->is_auto = true;
+    db->is_extra = take_extra(s, &s->env->metrics.n_extra_databases);
+    db->is_folded = !db->is_extra;
     db->owner = entry;
     db->target = target;
     db->unused_since_us = clock_now_us();
@@ -104,6 +136,8 @@ struct pool_user *reload_find_user(struct server *s, const char *name)
     }
     u = pool_user_new(s->env, name);
     if (u != NULL) {
+        u->is_folded =
+            !is_configured_user(s, name) && !take_extra(s, &s->env->metrics.n_extra_users);
         reload_apply_user(u, s->config);
         reload_apply_secret(u, NULL, s->config->userlist);
     }
@@ -125,6 +159,10 @@ static struct pool *get_pool(struct server *s, struct database *db, const char *
         return NULL;
     }
     pool->is_internal = is_internal;
+    if (db->is_auto || !is_configured_user(s, user)) {
+        pool->is_extra = take_extra(s, &s->env->metrics.n_extra_pools);
+        pool->is_folded = !pool->is_extra;
+    }
     if (!reload_apply_pool(pool, s->config)) {
         struct pg_error why;
 

@@ -153,6 +153,7 @@ void backend_close(struct backend *b, const char *reason, const struct pg_error 
     } else {
         pg_error_set(&why, SQLSTATE_CONNECTION_FAILURE, "server connection lost: %s", reason);
     }
+    (void)metrics_server_closed(&pool->env->metrics, reason);
     say_goodbye(b);
     cancel_backend_closed(b);
     b->lease = NULL;

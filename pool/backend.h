@@ -116,6 +116,7 @@ struct backend {
     unsigned port;
     char *host; /* full; owned */
 
+    usec_t opened_us;    /* its look-up began */
     usec_t connected_us; /* the socket was opened; 0: not yet */
     usec_t request_us;   /* the last time it was asked for something */
     usec_t idle_since_us;

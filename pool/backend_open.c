@@ -63,6 +63,8 @@ static struct backend *open_backend(struct pool *pool, struct notify_hub *hub, s
     b->target = target_ref(pool->db->target);
     b->lifetime_us = draw_lifetime(pool);
     b->request_us = clock_now_us();
+    b->opened_us = b->request_us;
+    pool->env->metrics.n_server_opened++;
     b->in = BUF_INIT((size_t)MSG_GATHER_MAX_BYTES + 1);
     b->to_close = BUF_INIT(64 * 1024);
     b->unfit = BUF_INIT(ADDRS_TRIED_MAX * 64);
@@ -408,6 +410,7 @@ static void become_idle(struct backend *b)
 
     loop_timer_stop(pool->env->loop, &b->timer);
     pool_connect_succeeded(pool);
+    histogram_add(&pool->metrics.latency[LATENCY_CONNECT], clock_now_us() - b->opened_us);
     if (b->state == BACKEND_SETUP || b->state == BACKEND_LOGIN) {
         pool_backend_is_free(pool, b);
     }

@@ -215,15 +215,18 @@ static void hand_over(struct reader *rd)
 static void count_query(struct backend *b, uint8_t status)
 {
     struct pool_stats *stats = &b->pool->db->stats;
+    struct histogram *latency = b->pool->metrics.latency;
     usec_t now_us = clock_now_us();
 
     stats->query_count++;
     stats->query_time_us += now_us - b->query_start_us;
+    histogram_add(&latency[LATENCY_QUERY], now_us - b->query_start_us);
     b->query_start_us = 0;
     b->query_cancel_us = 0;
     if (status == 'I') {
         stats->xact_count++;
         stats->xact_time_us += now_us - b->xact_start_us;
+        histogram_add(&latency[LATENCY_XACT], now_us - b->xact_start_us);
         b->xact_start_us = 0;
     }
     b->request_us = now_us;
@@ -415,6 +418,9 @@ static bool on_error(struct reader *rd, const uint8_t *m, size_t len, enum infli
     bool ours = origin == INFLIGHT_INJECTED && head->kind == INFLIGHT_QUERY;
 
     backend_remember_error(b, m + FRAME_HEADER_BYTES, len - FRAME_HEADER_BYTES);
+    b->pool->metrics.n_errors++;
+    metrics_error(&b->pool->env->metrics, ERROR_OF_SERVER,
+                  b->last_error != NULL ? b->last_error->sqlstate : "");
     if (is_fatal(m, len)) {
         b->told_error = b->lease != NULL;
         forward(rd, m, len);

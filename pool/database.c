@@ -86,6 +86,10 @@ struct database *database_free(struct database *db)
         return NULL;
     }
     fatal_unless(list_is_empty(&db->pools));
+    if (db->is_folded) {
+        pool_stats_add(&db->env->metrics.gone_databases, &db->stats);
+    }
+    db->env->metrics.n_extra_databases -= db->is_extra ? 1 : 0;
     list_remove(&db->env->databases, &db->link);
     db->target = target_unref(db->target);
     credentials_wipe(&db->forced);
@@ -148,18 +152,7 @@ struct pool_user *pool_user_find(struct pool_env *env, const char *name)
     return NULL;
 }
 
-/* The counters of struct pool_stats as an array: it has nothing but uint64_t in it. */
-#define N_COUNTERS (sizeof(struct pool_stats) / sizeof(uint64_t))
-
-void pool_stats_add(struct pool_stats *sum, const struct pool_stats *s)
-{
-    uint64_t *to = (uint64_t *)sum;
-    const uint64_t *from = (const uint64_t *)s;
-
-    for (size_t i = 0; i < N_COUNTERS; i++) {
-        to[i] += from[i];
-    }
-}
+#define N_COUNTERS POOL_STATS_COUNTERS
 
 static uint64_t per_event(uint64_t total, uint64_t n)
 {

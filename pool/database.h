@@ -10,6 +10,7 @@
 #include "daemon/util/secret.h"
 #include "pool/backend_connect.h"
 #include "pool/env.h"
+#include "pool/metrics.h"
 #include "pool/target_role.h"
 #include "protocol/md5.h"
 #include "protocol/scram.h"
@@ -42,22 +43,6 @@ struct target *target_ref(struct target *t);
 struct target *target_unref(struct target *t); /* returns NULL */
 MUSTCHECK bool target_add_host(struct target *t, const char *name, unsigned port);
 
-/* Statistics of SHOW STATS, per database. Times are microseconds. */
-struct pool_stats {
-    uint64_t server_assignment_count;
-    uint64_t xact_count;
-    uint64_t query_count;
-    uint64_t bytes_received; /* from clients */
-    uint64_t bytes_sent;     /* to clients */
-    uint64_t xact_time_us;
-    uint64_t query_time_us;
-    uint64_t wait_time_us;
-    uint64_t client_parse_count;
-    uint64_t server_parse_count;
-    uint64_t bind_count;
-    uint64_t client_login_count;
-};
-
 /* What we know to log in to a server with. Grows with what clients prove; wiped when replaced. */
 struct credentials {
     struct secret password;  /* plain; not set: unknown */
@@ -77,6 +62,8 @@ struct database {
     struct list_node link; /* in env->databases */
     struct pool_env *env;
     char *name;
+    bool is_folded;   /* has no name of its own in the metrics */
+    bool is_extra;    /* has one although no configuration names it */
     bool is_auto;     /* made from the entry "*" by a client's login */
     bool is_gone;     /* no longer in the ini: freed with its last pool */
     bool is_disabled; /* DISABLE: no new clients */
@@ -102,6 +89,7 @@ struct pool_user {
     struct list_node link; /* in env->users */
     struct pool_env *env;
     char *name;
+    bool is_folded; /* has no name of its own in the metrics */
     struct credentials credentials;
     unsigned n_connections;
     unsigned max_connections; /* 0: no limit */
@@ -126,6 +114,5 @@ void database_stats_turn(struct database *db, usec_t period_us);
 /* Of what happened in @period_us microseconds: counts and bytes per second, times per event.
  * @ret: not @period itself. */
 void pool_stats_average(const struct pool_stats *period, usec_t period_us, struct pool_stats *ret);
-void pool_stats_add(struct pool_stats *sum, const struct pool_stats *s);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "daemon/util/list.h"
 #include "daemon/util/loop.h"
+#include "pool/metrics.h"
 #include "pool/params.h"
 #include "pool/resolve.h"
 #include "pool/stmt.h"
@@ -63,6 +64,7 @@ struct pool_env {
     uint64_t next_id;      /* ids of sockets: clients, servers, cancels */
     const struct pool_env_ops *ops;
     struct pool_env_settings settings;
+    struct env_metrics metrics;
     uint8_t *scratch; /* ENV_SCRATCH_BYTES */
 };
 

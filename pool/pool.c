@@ -77,6 +77,10 @@ struct pool *pool_free(struct pool *pool, const struct pg_error *why)
     cancel_drop_all(pool);
     loop_timer_stop(pool->env->loop, &pool->timer);
     loop_defer_cancel(pool->env->loop, &pool->dispatch_later);
+    if (pool->is_folded) {
+        pool_metrics_add(&pool->env->metrics.gone_pools, &pool->metrics);
+    }
+    pool->env->metrics.n_extra_pools -= pool->is_extra ? 1 : 0;
     list_remove(&pool->db->pools, &pool->link);
     pool->user->n_pools--;
     pool->welcome = params_unref(pool->welcome);
@@ -178,6 +182,7 @@ static void grant(struct pool *pool, struct lease *l, struct backend *b)
     b->was_used = true;
     b->is_checked = false;
     pool->db->stats.wait_time_us += now_us - l->since_us;
+    histogram_add(&pool->metrics.latency[LATENCY_WAIT], now_us - l->since_us);
     pool->db->stats.server_assignment_count++;
     l->since_us = now_us;
     backend_set_state(b, BACKEND_ACTIVE);
@@ -650,6 +655,7 @@ void pool_connect_failed(struct pool *pool, const struct pg_error *e, bool from_
     unsigned alive = pool_count(pool, BACKEND_IDLE) + pool_count(pool, BACKEND_ACTIVE) +
                      pool_count(pool, BACKEND_CLEANING) + pool_count(pool, BACKEND_CHECK);
 
+    pool->env->metrics.n_connect_failed++;
     pool->has_failed = true;
     pool->last_error = *e;
     pool->retry_at_us = clock_now_us() + retry_us(pool);

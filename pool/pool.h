@@ -82,6 +82,9 @@ struct pool {
     bool is_dispatching;
     bool again; /* dispatch once more */
     struct loop_deferred dispatch_later;
+    bool is_folded; /* has no name of its own in the metrics */
+    bool is_extra;  /* has one although no configuration names it */
+    struct pool_metrics metrics;
     bool is_internal;      /* of auth_query and the like: no clients of its own */
     usec_t empty_since_us; /* neither clients nor server connections */
     struct loop_timer timer;

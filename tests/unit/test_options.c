@@ -357,6 +357,14 @@ static const struct {
     {"notify_queue_size", "1024", true},
     {"max_listen_channels", "1000", true},
     {"notify_hub_idle", "60", true},
+    {"http_port", "0", false},
+    {"http_addr", "127.0.0.1", false},
+    {"http_tls_key_file", "", true},
+    {"http_tls_cert_file", "", true},
+    {"http_auth_file", "", true},
+    {"http_max_connections", "64", true},
+    {"http_timeout", "15", true},
+    {"metrics_max_extra", "100", true},
 };
 
 static void test_defaults(void **state UNUSED)
