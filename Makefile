@@ -65,7 +65,7 @@ endif
 
 # ---------------------------------------------------------------------------------------------------- flags
 
-PKGS := libpq inih openssl libcares libidn libxxhash
+PKGS := libpq inih openssl libcares libidn libxxhash libmicrohttpd
 ifeq ($(WITH_SYSTEMD),1)
 PKGS += libsystemd
 endif

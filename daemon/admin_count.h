@@ -25,6 +25,12 @@ void admin_count_pool(const struct pool *pool, struct admin_pool_count *ret);
 /* All pools of all databases; pass NULL to begin, NULL comes back at the end. */
 struct pool *admin_next_pool(const struct server *s, const struct pool *prev);
 
+/* What SHOW LISTS and SHOW MEM count: calls @fn for each of the lists, or each kind of memory. */
+typedef void (*admin_number_fn)(void *arg, const char *name, uint64_t n);
+typedef void (*admin_memory_fn)(void *arg, const char *name, size_t size, uint64_t used);
+void admin_each_list(const struct server *s, admin_number_fn fn, void *arg);
+void admin_each_memory(const struct server *s, admin_memory_fn fn, void *arg);
+
 /* The state of a server connection in PgBouncer's words: "active", "idle", "used", ... */
 const char *admin_backend_state(const struct backend *b);
 /* It is closed as soon as it is free. */

@@ -117,9 +117,29 @@ static void add_clients(const struct server *s, struct usage *u)
     }
 }
 
-static void put_memory(struct admin_rows *rows, const char *name, size_t size, uint64_t used)
+void admin_each_memory(const struct server *s, admin_memory_fn fn, void *arg)
 {
-    struct admin_row *row = admin_rows_next(rows);
+    struct usage u = {0};
+
+    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
+         pool = admin_next_pool(s, pool)) {
+        add_connections(pool, &u);
+    }
+    add_clients(s, &u);
+    fn(arg, "user_cache", sizeof(struct pool_user), s->env->users.n);
+    fn(arg, "db_cache", sizeof(struct database), s->env->databases.n);
+    fn(arg, "pool_cache", sizeof(struct pool), u.n_pools);
+    fn(arg, "server_cache", sizeof(struct backend), u.n_backends);
+    fn(arg, "client_cache", sizeof(struct client), s->n_clients);
+    fn(arg, "iobuf_cache", 1, u.queued_bytes);
+    fn(arg, "var_list_cache", sizeof(struct params), params_table_count(s->env->params));
+    fn(arg, "prepared_statement_cache", sizeof(struct stmt), stmt_table_count(s->env->stmts));
+    fn(arg, "server_prepared_statement_cache", sizeof(struct stmt_cache_entry), u.n_statements);
+}
+
+static void put_memory(void *arg, const char *name, size_t size, uint64_t used)
+{
+    struct admin_row *row = admin_rows_next(arg);
 
     if (row != NULL) {
         admin_put_text(row, name);
@@ -132,24 +152,7 @@ static void put_memory(struct admin_rows *rows, const char *name, size_t size, u
 
 static void show_mem(struct server *s, struct admin_rows *rows)
 {
-    struct usage u = {0};
-
-    for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
-         pool = admin_next_pool(s, pool)) {
-        add_connections(pool, &u);
-    }
-    add_clients(s, &u);
-    put_memory(rows, "user_cache", sizeof(struct pool_user), s->env->users.n);
-    put_memory(rows, "db_cache", sizeof(struct database), s->env->databases.n);
-    put_memory(rows, "pool_cache", sizeof(struct pool), u.n_pools);
-    put_memory(rows, "server_cache", sizeof(struct backend), u.n_backends);
-    put_memory(rows, "client_cache", sizeof(struct client), s->n_clients);
-    put_memory(rows, "iobuf_cache", 1, u.queued_bytes);
-    put_memory(rows, "var_list_cache", sizeof(struct params), params_table_count(s->env->params));
-    put_memory(rows, "prepared_statement_cache", sizeof(struct stmt),
-               stmt_table_count(s->env->stmts));
-    put_memory(rows, "server_prepared_statement_cache", sizeof(struct stmt_cache_entry),
-               u.n_statements);
+    admin_each_memory(s, put_memory, rows);
 }
 
 /* --- names --- */

@@ -390,7 +390,7 @@ static unsigned count_peers(const struct config *cfg)
     return n;
 }
 
-static void show_lists(struct server *s, struct admin_rows *rows)
+void admin_each_list(const struct server *s, admin_number_fn fn, void *arg)
 {
     unsigned n_pools = 1; /* the console's */
     unsigned n_backends = 0;
@@ -422,13 +422,23 @@ static void show_lists(struct server *s, struct admin_rows *rows)
     };
 
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
-        struct admin_row *row = admin_rows_next(rows);
-
-        if (row != NULL) {
-            admin_put_text(row, lists[i].name);
-            admin_put_uint(row, lists[i].n);
-        }
+        fn(arg, lists[i].name, lists[i].n);
     }
+}
+
+static void put_list(void *arg, const char *name, uint64_t n)
+{
+    struct admin_row *row = admin_rows_next(arg);
+
+    if (row != NULL) {
+        admin_put_text(row, name);
+        admin_put_uint(row, n);
+    }
+}
+
+static void show_lists(struct server *s, struct admin_rows *rows)
+{
+    admin_each_list(s, put_list, rows);
 }
 
 /* --- the rows of the table --- */

@@ -6,6 +6,7 @@
 #include "daemon/command_line.h"
 #include "daemon/daemonize.h"
 #include "daemon/listener.h"
+#include "daemon/metrics_http.h"
 #include "daemon/reload.h"
 #include "daemon/server.h"
 #include "daemon/signals.h"
@@ -24,8 +25,9 @@
 /* What a run holds, from its start to its end. */
 struct run {
     struct command_line cmd;
-    struct config *config; /* until the server has it */
-    struct list listeners; /* until the server has them */
+    struct config *config;     /* until the server has it */
+    struct list listeners;     /* until the server has them */
+    struct metrics_http *http; /* likewise */
     struct pidfile pidfile;
     struct loop *loop;
     struct server *server;
@@ -114,6 +116,9 @@ static bool take_process(struct run *r, struct config_errors *errors)
     if (list_is_empty(&r->listeners) && !listeners_open(&r->listeners, set, errors)) {
         return false;
     }
+    if (!metrics_http_open(set, &r->http, errors)) {
+        return false;
+    }
     return privileges_drop(set->user, &r->pidfile, errors);
 }
 
@@ -166,6 +171,12 @@ static void greet(const struct run *r, uint64_t limit)
     }
 }
 
+static bool start_http(struct run *r, struct config_errors *errors)
+{
+    r->server->http = take_ptr(r->http);
+    return r->server->http == NULL || metrics_http_start(r->server->http, r->server, errors);
+}
+
 /* --- the whole --- */
 
 static bool start(struct run *r)
@@ -180,7 +191,7 @@ static bool start(struct run *r)
     }
     if (ok) {
         greet(r, limit);
-        ok = listeners_start(r->server, &r->listeners, &errors);
+        ok = start_http(r, &errors) && listeners_start(r->server, &r->listeners, &errors);
     }
     if (ok) {
         if (r->parent_fd >= 0) {
@@ -198,6 +209,7 @@ static bool start(struct run *r)
 static void clean_up(struct run *r)
 {
     listeners_close(&r->listeners);
+    r->http = metrics_http_free(r->http);
     r->server = server_free(r->server);
     r->loop = loop_free(r->loop);
     r->config = config_free(r->config);

@@ -7,6 +7,7 @@
 #include "daemon/canon.h"
 #include "daemon/client.h"
 #include "daemon/listener.h"
+#include "daemon/metrics_http.h"
 #include "daemon/stats.h"
 #include "daemon/util/log.h"
 
@@ -402,6 +403,7 @@ static bool apply(struct server *s, struct config *next, struct config_errors *e
         config_errors_add(errors, NULL, 0, "out of memory");
         ok = false;
     }
+    ok = ok && metrics_http_prepare(s->http, &next->settings, errors);
     if (ok && !apply_process(s, &next->settings, errors)) {
         /* The parts that went through go back; they were in force a moment ago. */
         (void)apply_process(s, &old->settings, &ignored);
@@ -411,6 +413,7 @@ static bool apply(struct server *s, struct config *next, struct config_errors *e
     if (ok) {
         commit(&p);
         s->config = next;
+        metrics_http_commit(s->http);
         listeners_tune(s);
         open_forced(s);
         janitor_start(s);

@@ -7,6 +7,7 @@
 #include "daemon/client.h"
 #include "daemon/client_notify.h"
 #include "daemon/listener.h"
+#include "daemon/metrics_http.h"
 #include "daemon/reload_internal.h"
 #include "daemon/signals.h"
 #include "daemon/stats.h"
@@ -159,6 +160,7 @@ struct server *server_free(struct server *s)
     systemd_watchdog_stop(s);
     janitor_stop(s);
     stats_stop(s);
+    s->http = metrics_http_free(s->http);
     loop_timer_stop(s->loop, &s->login_timer);
     admin_suspend_done(s);
     while (s->n_spare > 0) {
@@ -452,7 +454,8 @@ static uint64_t connections_of(const struct settings *set, const struct database
 uint64_t server_descriptors_needed(const struct config *c)
 {
     const struct settings *set = &c->settings;
-    uint64_t n = (uint64_t)set->max_client_conn + DESCRIPTORS_BESIDES;
+    uint64_t n = (uint64_t)set->max_client_conn + DESCRIPTORS_BESIDES +
+                 (set->http_port != 0 ? (uint64_t)set->http_max_connections : 0);
     const struct database_config *d = NULL;
 
     /* One user for each database: how many more there will be nobody knows. */

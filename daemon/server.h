@@ -16,6 +16,7 @@
 struct auth_worker;
 struct client;
 struct listener;
+struct metrics_http;
 struct canon_table;
 struct database;
 struct signals;
@@ -48,6 +49,7 @@ struct server {
     uint64_t started_wall_us;
 
     struct list listeners;          /* struct listener by its link */
+    struct metrics_http *http;      /* NULL: http_port is 0; owned */
     struct tls_context *client_tls; /* NULL: TLS is not offered */
 
     struct buf

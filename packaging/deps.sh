@@ -19,7 +19,8 @@ for set in "$@"; do
         packages="$packages clang libclang-rt-14-dev llvm valgrind libcmocka-dev postgresql-15 openssl python3
             python3-pytest python3-pytest-xdist python3-psycopg python3-psycopg2 python3-asyncpg python3-aiopg
             python3-async-timeout python3-sqlalchemy procps libdbd-pg-perl openjdk-17-jre-headless
-            libpostgresql-jdbc-java prometheus-pgbouncer-exporter slapd ldap-utils libpam-modules strace nsd"
+            libpostgresql-jdbc-java prometheus-pgbouncer-exporter python3-prometheus-client prometheus chromium
+            slapd ldap-utils libpam-modules strace nsd"
         # A Node.js that came with npm fetches pg itself (tests/integration/test_node.py); Debian's npm is 300 packages.
         command -v npm >/dev/null || packages="$packages nodejs node-pg"
         ;;

@@ -184,6 +184,23 @@ void backend_close(struct backend *b, const char *reason, const struct pg_error 
     pool_backend_closed(pool, b);
 }
 
+void backend_remember_error(struct backend *b, const uint8_t *body, size_t len)
+{
+    struct pg_error e;
+
+    if (!error_msg_parse(body, len, &e)) {
+        return;
+    }
+    b->pool->metrics.n_errors++;
+    metrics_error(&b->pool->env->metrics, ERROR_OF_SERVER, e.sqlstate);
+    if (b->last_error == NULL) {
+        b->last_error = malloc(sizeof(*b->last_error));
+    }
+    if (b->last_error != NULL) {
+        *b->last_error = e;
+    }
+}
+
 /* --- use --- */
 
 static void close_for_memory(struct backend *b)

@@ -185,6 +185,9 @@ bool backend_close_if_due(struct backend *b);
 void backend_clean_up(struct backend *b);
 /* Is it in the middle of a message of the client's? Then it is of no more use when the client goes. */
 
+/* An ErrorResponse has come: counts it, and keeps it for those who will ask why. */
+void backend_remember_error(struct backend *b, const uint8_t *body, size_t len);
+
 /* --- states --- */
 void backend_set_state(struct backend *b, enum backend_state to);
 /* A cancel request for it has ended. */
@@ -235,7 +238,6 @@ void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_
 
 /* backend_read.c: the loop's callback. */
 void backend_on_io(struct loop_io *io, unsigned events);
-void backend_remember_error(struct backend *b, const uint8_t *body, size_t len);
 
 /* backend_deadline.c: the deadlines of a leased connection; makes the pool look again when the next one is due. */
 void backend_check_deadlines(struct backend *b);

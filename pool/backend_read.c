@@ -63,21 +63,6 @@ static bool absurd(struct backend *b, const char *what)
     return false;
 }
 
-void backend_remember_error(struct backend *b, const uint8_t *body, size_t len)
-{
-    struct pg_error e;
-
-    if (!error_msg_parse(body, len, &e)) {
-        return;
-    }
-    if (b->last_error == NULL) {
-        b->last_error = malloc(sizeof(*b->last_error));
-    }
-    if (b->last_error != NULL) {
-        *b->last_error = e;
-    }
-}
-
 /* --- answers that are ours to give --- */
 
 /* The head may be something that was never sent, whose answer is due now. */
@@ -418,9 +403,6 @@ static bool on_error(struct reader *rd, const uint8_t *m, size_t len, enum infli
     bool ours = origin == INFLIGHT_INJECTED && head->kind == INFLIGHT_QUERY;
 
     backend_remember_error(b, m + FRAME_HEADER_BYTES, len - FRAME_HEADER_BYTES);
-    b->pool->metrics.n_errors++;
-    metrics_error(&b->pool->env->metrics, ERROR_OF_SERVER,
-                  b->last_error != NULL ? b->last_error->sqlstate : "");
     if (is_fatal(m, len)) {
         b->told_error = b->lease != NULL;
         forward(rd, m, len);

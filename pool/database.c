@@ -152,8 +152,6 @@ struct pool_user *pool_user_find(struct pool_env *env, const char *name)
     return NULL;
 }
 
-#define N_COUNTERS POOL_STATS_COUNTERS
-
 static uint64_t per_event(uint64_t total, uint64_t n)
 {
     return n == 0 ? 0 : total / n;
@@ -164,7 +162,7 @@ void pool_stats_average(const struct pool_stats *period, usec_t period_us, struc
     const uint64_t *from = (const uint64_t *)period;
     uint64_t *to = (uint64_t *)ret;
 
-    for (size_t i = 0; i < N_COUNTERS; i++) {
+    for (size_t i = 0; i < POOL_STATS_COUNTERS; i++) {
         to[i] = period_us == 0
                     ? 0
                     : (uint64_t)((double)from[i] * (double)USEC_PER_SEC / (double)period_us);
@@ -183,7 +181,7 @@ void database_stats_turn(struct database *db, usec_t period_us)
     if (period_us == 0) {
         return;
     }
-    for (size_t i = 0; i < N_COUNTERS; i++) {
+    for (size_t i = 0; i < POOL_STATS_COUNTERS; i++) {
         period[i] = now[i] - then[i];
     }
     pool_stats_average(&db->period, period_us, &db->average);

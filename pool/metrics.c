@@ -39,6 +39,10 @@ void pool_metrics_add(struct pool_metrics *to, const struct pool_metrics *from)
         histogram_merge(&to->latency[i], &from->latency[i]);
     }
     to->n_errors += from->n_errors;
+    to->n_notify_received += from->n_notify_received;
+    to->n_notify_delivered += from->n_notify_delivered;
+    to->n_notify_queued += from->n_notify_queued;
+    to->n_notify_dropped += from->n_notify_dropped;
 }
 
 static bool begins_with(const char *text, const char *beginning)

@@ -20,7 +20,11 @@ enum pool_latency {
 
 struct pool_metrics {
     struct histogram latency[POOL_LATENCIES];
-    uint64_t n_errors; /* ErrorResponses that its servers gave */
+    uint64_t n_errors;          /* ErrorResponses that its servers gave */
+    uint64_t n_notify_received; /* by its hub; the rest: once for each subscriber */
+    uint64_t n_notify_delivered;
+    uint64_t n_notify_queued;
+    uint64_t n_notify_dropped;
 };
 
 /* Statistics of SHOW STATS, per database. Times are microseconds. */

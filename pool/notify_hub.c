@@ -591,6 +591,7 @@ bool notify_hub_received(struct notify_hub *hub, const uint8_t *msg, size_t len)
         return true; /* nobody's any more */
     }
     ch->n_received++;
+    hub->pool->metrics.n_notify_received++;
     if (!buf_append(&own, msg, len)) {
         backend_close(hub->b, "hub: out of memory", NULL); /* a gap that is told */
         return true;
@@ -601,13 +602,17 @@ bool notify_hub_received(struct notify_hub *hub, const uint8_t *msg, size_t len)
         switch (hub->pool->env->ops->notify(sub->subscriber, own.data, own.len)) {
         case NOTIFY_TOLD:
             ch->n_delivered++;
+            hub->pool->metrics.n_notify_delivered++;
             break;
         case NOTIFY_QUEUED:
             ch->n_queued++;
+            hub->pool->metrics.n_notify_queued++;
             ch->n_delivered++;
+            hub->pool->metrics.n_notify_delivered++;
             break;
         case NOTIFY_DROPPED:
             ch->n_dropped++;
+            hub->pool->metrics.n_notify_dropped++;
             break;
         case NOTIFY_NOT_YET:
             break;

@@ -387,6 +387,14 @@ static void open_missing(struct pool *pool)
     }
 }
 
+void pool_probe(struct pool *pool)
+{
+    if (pool->n_backends == 0 && !pool_is_stopped(pool) &&
+        may_open(pool, pool->limits.size, KEEP_OTHERS)) {
+        (void)open_one(pool); /* no memory: the next question asks again */
+    }
+}
+
 /* Closes the connection that has been idle longest. */
 static bool close_one_idle(struct pool *pool)
 {

@@ -113,6 +113,9 @@ void pool_dispatch_later(struct pool *pool);
  * to go for it when need be, of another pool or else its own. */
 bool pool_make_room(struct pool *pool);
 
+/* Opens a connection when there is none, to see whether that works; not before server_login_retry is over. */
+void pool_probe(struct pool *pool);
+
 /* RECONNECT: closes idle connections now and the others when they come back. */
 void pool_reconnect(struct pool *pool);
 /* The addresses of host @name have changed: connections to others are closed when free. */

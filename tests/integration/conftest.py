@@ -9,10 +9,11 @@ import tempfile
 
 import pytest
 
-from account import give
+from account import Port, give
 from cluster import Cluster, shared_certs
 from daemon_process import Daemon, binary_path
 from fake_pg import FakePg
+from http_client import Http
 from waiting import eventually as wait_eventually
 from wire import Client
 
@@ -163,6 +164,20 @@ def pgpoold(request, worker_dir):
             problems.append(problem)
     if problems:
         raise problems[0]
+
+
+@pytest.fixture
+def http_port():
+    """A free port for http_port, held until the end of the test."""
+    port = Port()
+    yield port.number
+    port.close()
+
+
+@pytest.fixture
+def http(pgpoold, http_port):
+    """http(**options) starts a daemon with an HTTP side: (daemon, http_client.Http)."""
+    return lambda **how: (pgpoold(http_port=http_port, **how), Http(http_port))
 
 
 @pytest.fixture
