@@ -109,7 +109,8 @@ static const struct option options[] = {
     {STRING(job_name, "pgpoold", G_STR(job_name)), ALIAS("service_name"), GROUP,
      .help = "Name of this service: the program name in syslog where syslog_ident is not given."},
     {STRING(resolv_conf, "", G_STR(resolv_conf)), GROUP,
-     .help = "A resolv.conf of its own for looking up host names. Empty: the system's."},
+     .help = "A resolv.conf of its own for looking up host names; name servers in it may have a "
+             "port, as 127.0.0.1:5353 or [::1]:5353. Empty: the system's. Read again at RELOAD."},
 #undef GROUP
 
 #define GROUP .group = "Metrics and status page (HTTP)"

@@ -166,8 +166,12 @@ static void put_host(void *arg, const struct resolve_host_info *host)
         return;
     }
     for (unsigned i = 0; i < host->n_addrs; i++) {
-        (void)buf_append_fmt(&text, "%s%s", i > 0 ? "," : "",
-                             host->addrs[i].text); /* the rest is left out */
+        bool is_ipv6 = host->addrs[i].family == AF_INET6;
+
+        /* As PgBouncer shows them, where they are socket addresses whose port is not set. What does
+         * not fit is left out. */
+        (void)buf_append_fmt(&text, "%s%s%s%s:0", i > 0 ? "," : "", is_ipv6 ? "[" : "",
+                             host->addrs[i].text, is_ipv6 ? "]" : "");
     }
     admin_put_name(row, host->name);
     admin_put_fmt(row, "%llu", (unsigned long long)host->ttl_s);

@@ -8,6 +8,7 @@
 #include "daemon/util/hash.h"
 #include "daemon/util/loop.h"
 #include "pool/resolve_addr.h"
+#include "pool/resolve_conf.h"
 
 #include <ares.h>
 #include <arpa/nameser.h>
@@ -18,6 +19,10 @@
 #include <string.h>
 
 #define NAME_MAX_BYTES 255
+/* What a resolv.conf of today means, whatever version of c-ares this is: each try waits twice as long as the one
+ * before. With one silent server 14 s in all, which is less than a server_connect_timeout. */
+#define TIMEOUT_MS 2000
+#define TRIES 3
 #define TEST_TIMEOUT_MS 200
 #define TEST_TRIES 2
 
@@ -36,6 +41,7 @@ struct resolve_host {
     struct list_node lru;     /* in resolver.lru, last used at the tail */
     struct list_node changed; /* in resolver.changed_hosts */
     struct list waiting;      /* requests for the look-up under way */
+    struct loop_timer stale;  /* ends their patience where an old answer will do */
     struct resolver *resolver;
     struct resolve_zone *zone;  /* NULL: a name without a dot */
     struct resolve_addr *addrs; /* of the last success, kept over failures to compare with; owned */
@@ -223,14 +229,36 @@ static void on_socket_state(void *arg, ares_socket_t fd, int readable, int writa
                  (readable != 0 ? LOOP_READ : 0U) | (writable != 0 ? LOOP_WRITE : 0U));
 }
 
+/* Name servers with ports: a test's own, or those of a resolv.conf that names some. */
+static int set_servers(ares_channel channel, const struct resolver_settings *s)
+{
+    struct buf csv = BUF_INIT(RESOLVE_CONF_MAX_SERVERS * 64);
+    int rc = ARES_SUCCESS;
+
+    if (s->server != NULL) {
+        (void)buf_append_fmt(&csv, "%s:%u", s->server, s->server_port); /* it fits */
+    } else if (s->resolv_conf != NULL && s->resolv_conf[0] != '\0') {
+        resolve_conf_read(s->resolv_conf, &csv);
+    }
+    if (csv.len > 0) {
+        rc = buf_ok(&csv) ? ares_set_servers_ports_csv(channel, buf_cstr(&csv)) : ARES_ENOMEM;
+    }
+    buf_done(&csv);
+    return rc;
+}
+
+static int errno_of(int ares_status)
+{
+    return ares_status == ARES_SUCCESS ? 0 : ares_status == ARES_ENOMEM ? -ENOMEM : -EINVAL;
+}
+
 static int open_channel(struct resolver *r, const struct resolver_settings *s, ares_channel *ret)
 {
     struct ares_options options = {.sock_state_cb = on_socket_state, .sock_state_cb_data = r};
-    int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS;
+    int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
     char lookups[] =
         "fb"; /* the hosts file, then DNS, whatever nsswitch.conf says: nothing else can be asked */
     char *path = NULL;
-    char server[64];
     int rc;
 
     options.lookups = lookups;
@@ -242,26 +270,18 @@ static int open_channel(struct resolver *r, const struct resolver_settings *s, a
         options.resolvconf_path = path;
         mask |= ARES_OPT_RESOLVCONF;
     }
-    if (s->server != NULL) {
-        options.timeout = TEST_TIMEOUT_MS;
-        options.tries = TEST_TRIES;
-        mask |= ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
-    }
+    options.timeout = s->server != NULL ? TEST_TIMEOUT_MS : TIMEOUT_MS;
+    options.tries = s->server != NULL ? TEST_TRIES : TRIES;
     rc = ares_init_options(ret, &options, mask);
     free(path);
     if (rc != ARES_SUCCESS) {
-        return rc == ARES_ENOMEM ? -ENOMEM : -EINVAL;
+        return errno_of(rc);
     }
-    if (s->server != NULL) {
-        (void)snprintf(server, sizeof(server), "%s:%u", s->server,
-                       s->server_port); /* a test's own, it fits */
-        rc = ares_set_servers_ports_csv(*ret, server);
-        if (rc != ARES_SUCCESS) {
-            ares_destroy(*ret);
-            return -EINVAL;
-        }
+    rc = set_servers(*ret, s);
+    if (rc != ARES_SUCCESS) {
+        ares_destroy(*ret);
     }
-    return 0;
+    return errno_of(rc);
 }
 
 /* -- hosts -- */
@@ -307,12 +327,30 @@ static bool set_addrs(struct resolve_host *h, const struct resolve_addr *addrs, 
     return !same && !first;
 }
 
+static void answer_waiting(struct resolve_host *h, bool changed)
+{
+    struct list_node *node;
+
+    while ((node = list_first(&h->waiting)) != NULL) {
+        struct resolve_request *req = list_entry(node, struct resolve_request, link);
+
+        list_remove(&h->waiting, node);
+        req->changed = changed;
+        make_ready(h->resolver, req);
+    }
+}
+
+/* The look-up goes on; what it finds is for the next ones. */
+static void on_stale(struct loop_timer *timer)
+{
+    answer_waiting(container_of(timer, struct resolve_host, stale), false);
+}
+
 static void on_addrs(void *arg, int status, int timeouts, struct ares_addrinfo *info)
 {
     struct resolve_host *h = arg;
     struct resolver *r = h->resolver;
     struct resolve_addr addrs[RESOLVE_MAX_ADDRS];
-    struct list_node *node;
     bool changed = false;
     usec_t ttl_us;
     unsigned n = 0;
@@ -327,6 +365,7 @@ static void on_addrs(void *arg, int status, int timeouts, struct ares_addrinfo *
     ares_freeaddrinfo(info);
     h->looking = false;
     r->n_looking--;
+    loop_timer_stop(r->loop, &h->stale);
     if (n > 0) {
         changed = set_addrs(h, addrs, n, ttl_us);
     } else {
@@ -336,13 +375,7 @@ static void on_addrs(void *arg, int status, int timeouts, struct ares_addrinfo *
         list_add_tail(&r->changed_hosts, &h->changed);
         loop_defer(r->loop, &r->deliver, on_deliver);
     }
-    while ((node = list_first(&h->waiting)) != NULL) {
-        struct resolve_request *req = list_entry(node, struct resolve_request, link);
-
-        list_remove(&h->waiting, node);
-        req->changed = changed;
-        make_ready(r, req);
-    }
+    answer_waiting(h, changed);
 }
 
 static void ask(struct resolve_host *h)
@@ -357,6 +390,9 @@ static void look_up(struct resolve_host *h)
     if (!h->looking) {
         h->looking = true;
         h->resolver->n_looking++;
+        if (h->known && h->status == RESOLVE_OK) {
+            loop_timer_set(h->resolver->loop, &h->stale, RESOLVE_STALE_US);
+        }
         ask(h);
         arm_timer(h->resolver);
     }
@@ -410,6 +446,7 @@ static struct resolve_host *host_free(struct resolve_host *h)
 {
     struct resolver *r = h->resolver;
 
+    loop_timer_stop(r->loop, &h->stale);
     HASH_DEL(r->hosts, h);
     list_remove(&r->lru, &h->lru);
     if (list_node_is_linked(&h->changed)) {
@@ -453,6 +490,7 @@ static struct resolve_host *host_new(struct resolver *r, const char *name, size_
     memcpy(h->name, name, len);
     h->resolver = r;
     list_init(&h->waiting);
+    loop_timer_init(&h->stale, on_stale);
     HASH_ADD_STR(r->hosts, name, h);
     if (h->hh.tbl == NULL) {
         free(h);
@@ -540,8 +578,16 @@ static void on_zone_timer(struct loop_timer *timer)
 
 static void apply(struct resolver *r, const struct resolver_settings *s)
 {
+    usec_t now_us = clock_now_us();
+    struct resolve_host *h;
+
     r->max_ttl_us = s->dns_max_ttl_us;
     r->nxdomain_ttl_us = s->dns_nxdomain_ttl_us;
+    list_for_each(&r->lru, h, lru) { /* shorter times hold for what is known already */
+        usec_t most_us = h->status == RESOLVE_OK ? r->max_ttl_us : r->nxdomain_ttl_us;
+
+        h->expires_us = MIN(h->expires_us, now_us + most_us);
+    }
     if (r->zone_period_us != s->dns_zone_check_period_us) {
         r->zone_period_us = s->dns_zone_check_period_us;
         loop_timer_stop(r->loop, &r->zone_timer);

@@ -3,7 +3,8 @@
  * a cache. The resolver is owned by the server; a request is embedded in whoever asks. Names are
  * looked up when asked for and not (or no longer) known; with a zone check period also when the
  * SOA serial of their zone changes. Socket directories are none of its business. Several
- * requests for one name share one look-up. */
+ * requests for one name share one look-up. A name whose last answer has expired is answered with that
+ * one again when the name servers are silent: at once when they fail, else after RESOLVE_STALE_US. */
 #ifndef PGPOOLD_POOL_RESOLVE_H
 #define PGPOOLD_POOL_RESOLVE_H
 
@@ -18,6 +19,7 @@
 
 #define RESOLVE_MAX_NAMES 4096 /* cached at once; the longest unused one makes room */
 #define RESOLVE_MAX_ADDRS 64   /* of one name; further ones are ignored */
+#define RESOLVE_STALE_US (1800 * USEC_PER_MSEC) /* RFC 8767 section 5: client response timer */
 
 struct loop;
 struct resolver;
