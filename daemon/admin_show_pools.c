@@ -392,14 +392,17 @@ static unsigned count_peers(const struct config *cfg)
 
 void admin_each_list(const struct server *s, admin_number_fn fn, void *arg)
 {
-    unsigned n_pools = 1; /* the console's */
-    unsigned n_backends = 0;
+    unsigned n_pools = 1;   /* the console's */
+    unsigned n_servers = 0; /* the hubs as well: one for each row of SHOW SERVERS */
     unsigned n_peers = count_peers(s->config);
+    const struct database *db;
 
     for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
          pool = admin_next_pool(s, pool)) {
         n_pools++;
-        n_backends += pool->n_backends;
+    }
+    list_for_each(&s->env->databases, db, link) {
+        n_servers += db->n_connections;
     }
     const struct {
         const char *name;
@@ -414,7 +417,7 @@ void admin_each_list(const struct server *s, admin_number_fn fn, void *arg)
         {"used_clients", s->n_clients},
         {"login_clients", count_logins(s)},
         {"free_servers", 0},
-        {"used_servers", n_backends},
+        {"used_servers", n_servers},
         {"dns_names", resolver_count_hosts(s->resolver)},
         {"dns_zones", resolver_count_zones(s->resolver)},
         {"dns_queries", resolver_count_pending(s->resolver)},

@@ -248,3 +248,125 @@ def test_the_console_is_a_database_of_its_own_with_exact_figures(pgpoold):
         assert after["total_received"] - before["total_received"] == sent + len(query("SHOW STATS"))
         assert after["total_sent"] == answered + second.n_received
         assert after["total_server_assignment_count"] == after["total_wait_time"] == 0
+
+
+class Known:
+    """Two server connections of test are held, one client waits, one is idle; test2 has a listener; two admins look on."""
+
+    def __init__(self, pgpoold, wire, eventually):
+        self.began = time.time()
+        self.daemon = pgpoold(pool_mode="transaction", default_pool_size=2, listen_backlog=33)
+        self.idle = wire(self.daemon, application_name="idle")
+        self.idle.send(parse("one", "SELECT 1"), parse("two", "SELECT 2"), sync())
+        self.idle.result()
+        self.first, self.second = (wire(self.daemon, application_name=name) for name in ("first", "second"))
+        for client in (self.first, self.second):
+            client.run("BEGIN")
+        self.pids = [int(client.run("SELECT pg_backend_pid()")[0][0]) for client in (self.first, self.second)]
+        self.queued = wire(self.daemon, application_name="queued")
+        self.queued.send(query("SELECT 1"))
+        self.listener = wire(self.daemon, database="test2", application_name="listener")
+        self.listener.run("LISTEN a; LISTEN b")
+        self.look = self.daemon.console()
+        self.other = self.daemon.console(user="stats")
+        eventually(lambda: [row["cl_waiting"] for row in self.show("POOLS")] == [0, 1, 0])
+
+    def show(self, what):
+        return self.look.run_dicts(f"SHOW {what}")
+
+    def close(self):
+        self.look.close()
+        self.other.close()
+
+
+@pytest.fixture
+def known(pgpoold, wire, eventually):
+    with contextlib.closing(Known(pgpoold, wire, eventually)) as it:
+        yield it
+
+
+POOL = {"cl_active_cancel_req": 0, "cl_waiting_cancel_req": 0, "sv_active": 0, "sv_active_cancel": 0, "sv_being_canceled": 0,
+        "sv_used": 0, "sv_idle": 0, "sv_tested": 0, "sv_login": 0, "load_balance_hosts": None}
+
+
+def test_every_column_of_show_pools(known):
+    console, test, test2 = known.show("POOLS")
+    waited_us = test.pop("maxwait") * 1_000_000 + test.pop("maxwait_us")
+    assert 0 < waited_us < (time.time() - known.began) * 1_000_000
+    assert test == {**POOL, "database": "test", "user": "app", "cl_active": 3, "cl_waiting": 1, "sv_active": 2,
+                    "pool_mode": "transaction", "size": 2, "freesize": 0}
+    # The connection that listens for clients is in no figure of a pool.
+    assert test2 == {**POOL, "database": "test2", "user": "app", "cl_active": 1, "cl_waiting": 0, "sv_idle": 1, "maxwait": 0,
+                     "maxwait_us": 0, "pool_mode": "transaction", "size": 1, "freesize": 1}
+    assert console == {**POOL, "database": "pgbouncer", "user": "pgbouncer", "cl_active": 2, "cl_waiting": 0, "maxwait": 0,
+                       "maxwait_us": 0, "pool_mode": "statement", "size": 0, "freesize": 0}
+
+
+def moment(text):
+    return time.mktime(time.strptime(text.rsplit(" ", 1)[0], "%Y-%m-%d %H:%M:%S"))
+
+
+def take(row, *names):
+    return [row.pop(name) for name in names]
+
+
+def test_every_column_of_show_clients(known):
+    rows = known.show("CLIENTS")
+    servers = {row["remote_pid"]: row["ptr"] for row in known.show("SERVERS")}
+    same = {"type": "C", "replication": "none", "addr": "127.0.0.1", "local_addr": "127.0.0.1", "local_port": known.daemon.port,
+            "close_needed": 0, "remote_pid": 0, "tls": ""}
+    assert len({row["ptr"] for row in rows}) == len({row["id"] for row in rows}) == 7
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    for row in rows:
+        assert known.began - 1 <= moment(row.pop("connect_time")) <= moment(row.pop("request_time")) <= time.time()
+        row.pop("id")
+        assert int(row.pop("ptr"), 16) > 0
+        waited_us = row.pop("wait") * 1_000_000 + row.pop("wait_us")
+        assert (waited_us > 0) == (row["state"] == "waiting")
+
+    def expected(client, database, state, name, **more):
+        return {**same, "user": "app", "database": database, "state": state, "port": client.sock.getsockname()[1], "link": "",
+                "application_name": name, "prepared_statements": 0, "subscriptions": 0, **more}
+    assert rows == [
+        expected(known.idle, "test", "idle", "idle", prepared_statements=2),
+        expected(known.first, "test", "active", "first", link=servers[known.pids[0]]),
+        expected(known.second, "test", "active", "second", link=servers[known.pids[1]]),
+        expected(known.queued, "test", "waiting", "queued"),
+        expected(known.listener, "test2", "idle", "listener", subscriptions=2),
+        expected(known.look, "pgbouncer", "active", "", user="admin"),
+        expected(known.other, "pgbouncer", "active", "", user="stats")]
+
+
+def test_every_column_of_show_servers(known, pg):
+    rows = known.show("SERVERS")
+    clients = {row["application_name"]: row["ptr"] for row in known.show("CLIENTS")}
+    same = {"type": "S", "user": "app", "replication": "none", "addr": pg.host, "port": pg.port, "local_addr": "127.0.0.1", "wait": 0,
+            "wait_us": 0, "close_needed": 0, "link": "", "application_name": "", "prepared_statements": 0}
+    ports = {(row["pid"], row["client_port"]) for row in pg.activity(user="app")}
+    assert {(row["remote_pid"], row["local_port"]) for row in rows} == ports
+    assert len({row["id"] for row in [*rows, *known.show("CLIENTS")]}) == 4 + 7  # one counter for both
+    for row in rows:
+        assert known.began - 1 <= moment(row.pop("connect_time")) <= moment(row.pop("request_time")) <= time.time()
+        assert row.pop("tls").startswith("TLSv1.")
+        assert int(take(row, "ptr", "id", "local_port")[0], 16) > 0
+    # The statements of idle were parsed on the connection that first has now.
+    assert [row.pop("remote_pid") for row in rows[:2]] == known.pids
+    rows[2].pop("remote_pid"), rows[3].pop("remote_pid")
+    assert rows == [
+        {**same, "database": "test", "state": "active", "link": clients["first"], "application_name": "first",
+         "prepared_statements": 2},
+        {**same, "database": "test", "state": "active", "link": clients["second"], "application_name": "second"},
+        {**same, "database": "test2", "state": "idle"},
+        {**same, "database": "test2", "state": "hub"}]
+
+
+def test_every_figure_of_show_lists_databases_and_users(known):
+    lists = {row["list"]: row["items"] for row in known.show("LISTS")}
+    users = known.show("USERS")
+    assert lists == {"databases": 3, "users": len(users), "peers": 0, "pools": 3, "peer_pools": 0, "free_clients": 0,
+                     "used_clients": 7, "login_clients": 0, "free_servers": 0, "used_servers": 4, "dns_names": 0, "dns_zones": 0,
+                     "dns_queries": 0, "dns_pending": 0}
+    counted = {row["name"]: (row["current_connections"], row["current_client_connections"]) for row in known.show("DATABASES")}
+    assert counted == {"pgbouncer": (0, 2), "test": (2, 4), "test2": (2, 1)}
+    assert {row["name"]: (row["current_connections"], row["current_client_connections"]) for row in users
+            if row["current_client_connections"]} == {"app": (4, 5)}
