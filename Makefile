@@ -14,6 +14,8 @@ BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/pgpoold
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+# Where the units look for the configuration.
+CONFDIR ?= /etc/pgpoold
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 
@@ -311,7 +313,7 @@ install: $(PROGRAM) $(MAN_PAGES) ## installs below PREFIX (/usr/local); DESTDIR 
 		install -D -m 0644 $$f $(DESTDIR)$(DOCDIR)/$$f || exit 1; \
 	done
 	for f in $(SYSTEMD_UNITS); do \
-		sed 's|@BINDIR@|$(BINDIR)|g' $$f | install -D -m 0644 /dev/stdin $(DESTDIR)$(UNITDIR)/$${f##*/} || exit 1; \
+		sed 's|@BINDIR@|$(BINDIR)|g; s|@CONFDIR@|$(CONFDIR)|g' $$f | install -D -m 0644 /dev/stdin $(DESTDIR)$(UNITDIR)/$${f##*/} || exit 1; \
 	done
 	for f in $(SYSTEMD_SYSUSERS); do install -D -m 0644 $$f $(DESTDIR)$(SYSUSERSDIR)/pgpoold.conf || exit 1; done
 	for f in $(SYSTEMD_TMPFILES); do install -D -m 0644 $$f $(DESTDIR)$(TMPFILESDIR)/pgpoold.conf || exit 1; done

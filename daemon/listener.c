@@ -446,7 +446,7 @@ bool listeners_open(struct list *list, const struct settings *set, struct config
     return true;
 }
 
-static bool adopt_one(struct list *list, int fd, struct config_errors *errors)
+static bool adopt_one(struct list *list, int fd, const char *name, struct config_errors *errors)
 {
     union address a = {0};
     socklen_t len = sizeof(a);
@@ -471,17 +471,16 @@ static bool adopt_one(struct list *list, int fd, struct config_errors *errors)
         return false;
     }
     l->is_inherited = true;
+    (void)snprintf(l->origin, sizeof(l->origin), "%s", name); /* for the log: cut is meant */
     list_add_tail(list, &l->link);
     return true;
 }
 
-bool listeners_adopt(struct list *list, int first_fd, int n, struct config_errors *errors)
+bool listeners_adopt(struct list *list, int fd, const char *name, struct config_errors *errors)
 {
-    for (int i = 0; i < n; i++) {
-        if (!adopt_one(list, first_fd + i, errors)) {
-            listeners_close(list);
-            return false;
-        }
+    if (!adopt_one(list, fd, name, errors)) {
+        listeners_close(list);
+        return false;
     }
     return true;
 }
@@ -584,7 +583,9 @@ bool listeners_start(struct server *s, struct list *list, struct config_errors *
         loop_io_init(&l->io, l->fd, on_accept);
         loop_timer_init(&l->retry, on_retry);
         loop_io_want(s->loop, &l->io, LOOP_READ);
-        log_info("listening on %s", l->name);
+        log_info("listening on %s%s%s%s", l->name,
+                 *l->origin == '\0' ? "" : " (from systemd: ", l->origin,
+                 *l->origin == '\0' ? "" : ")");
     }
     listeners_tune(s);
     return true;

@@ -20,7 +20,8 @@ struct listener {
     char *path; /* of the Unix socket's file; NULL: TCP, or abstract; owned */
     struct sockaddr_storage addr;
     socklen_t addr_len;
-    char name[160]; /* "127.0.0.1:6432", "[::1]:6432", "unix:/tmp/.s.PGSQL.6432" */
+    char origin[64]; /* what systemd calls it; "": not from there, or without a name */
+    char name[160];  /* "127.0.0.1:6432", "[::1]:6432", "unix:/tmp/.s.PGSQL.6432" */
 };
 
 /* -- life: before the loop exists -- */
@@ -28,8 +29,8 @@ struct listener {
 /* Binds what @set says, into @list. false: nothing stays open, and @errors says why. */
 MUSTCHECK bool listeners_open(struct list *list, const struct settings *set,
                               struct config_errors *errors);
-/* Takes @n sockets from @first_fd on, that systemd opened. As above. */
-MUSTCHECK bool listeners_adopt(struct list *list, int first_fd, int n,
+/* Takes over @fd, that systemd opened under @name ("": none). As above. */
+MUSTCHECK bool listeners_adopt(struct list *list, int fd, const char *name,
                                struct config_errors *errors);
 /* Closes them all and removes the Unix socket's file. */
 void listeners_close(struct list *list);

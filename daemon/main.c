@@ -90,14 +90,21 @@ static bool check_start(const struct run *r, struct config_errors *errors)
 /* Before the fork: systemd gives them to one process number. */
 static bool adopt_sockets(struct run *r, struct config_errors *errors)
 {
-    int first = -1;
-    int n = systemd_sockets(&first);
+    struct systemd_sockets got;
+    int n = systemd_sockets(&got);
+    bool ok;
 
     if (n < 0) {
         config_errors_add(errors, NULL, 0, "sockets from systemd: %s", strerror(-n));
         return false;
     }
-    return listeners_adopt(&r->listeners, first, n, errors);
+    ok = true;
+    for (int i = 0; i < n && ok; i++) {
+        ok = listeners_adopt(&r->listeners, got.first_fd + i, got.names == NULL ? "" : got.names[i],
+                             errors);
+    }
+    systemd_sockets_done(&got);
+    return ok;
 }
 
 static bool take_process(struct run *r, struct config_errors *errors)
@@ -141,7 +148,7 @@ static bool make_server(struct run *r, struct config_errors *errors)
     if (!reload_start(r->server, errors)) {
         return false;
     }
-    if (!signals_start(r->server) || !systemd_watchdog_start(r->server)) {
+    if (!signals_start(r->server) || !systemd_start(r->server)) {
         config_errors_add(errors, NULL, 0, "out of memory");
         return false;
     }
@@ -198,7 +205,7 @@ static bool start(struct run *r)
             daemonize_done(r->parent_fd);
             r->parent_fd = -1;
         }
-        systemd_ready();
+        systemd_ready(r->server);
     } else {
         print_errors(&errors);
     }

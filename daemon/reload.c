@@ -9,6 +9,7 @@
 #include "daemon/listener.h"
 #include "daemon/metrics_http.h"
 #include "daemon/stats.h"
+#include "daemon/systemd.h"
 #include "daemon/util/log.h"
 
 #include <errno.h>
@@ -456,8 +457,10 @@ static bool keep_user(const struct server *s, struct config *next)
 bool reload_again(struct server *s, struct config_errors *errors)
 {
     struct config_errors warnings = CONFIG_ERRORS_INIT;
-    struct config *next = config_load(s->config->settings.conffile, errors);
+    struct config *next;
 
+    systemd_reloading();
+    next = config_load(s->config->settings.conffile, errors);
     if (next != NULL && (!keep_user(s, next) ||
                          !settings_keep_fixed(&next->settings, &s->config->settings, &warnings))) {
         config_errors_add(errors, NULL, 0, "out of memory");
@@ -466,7 +469,10 @@ bool reload_again(struct server *s, struct config_errors *errors)
     if (next != NULL && !apply(s, next, errors)) {
         next = config_free(next);
     }
+    s->reload_failed = next == NULL;
     if (next == NULL) {
+        /* The log was rotated all the same: the file of this name is another one now. */
+        (void)!apply_log(s, &s->config->settings, errors);
         log_all(errors, LOG_ERROR_LEVEL);
         log_error("reload of %s failed: everything stays as it was", s->config->settings.conffile);
     } else {
@@ -474,6 +480,7 @@ bool reload_again(struct server *s, struct config_errors *errors)
         log_info("configuration reloaded from %s", s->config->settings.conffile);
     }
     config_errors_done(&warnings);
+    systemd_ready(s);
     return next != NULL;
 }
 

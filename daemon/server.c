@@ -157,7 +157,7 @@ struct server *server_free(struct server *s)
         return NULL;
     }
     signals_stop(s);
-    systemd_watchdog_stop(s);
+    systemd_stop(s);
     janitor_stop(s);
     stats_stop(s);
     s->http = metrics_http_free(s->http);
@@ -196,7 +196,7 @@ static void on_ending(struct loop_deferred *work)
 {
     struct server *s = container_of(work, struct server, ending);
 
-    systemd_stopping();
+    systemd_stopping(s);
     listeners_close_tcp(s);
     close_all_clients(s, s->end_text);
     loop_stop(s->loop);
@@ -238,7 +238,7 @@ void server_wait_for(struct server *s, enum server_state how)
         s->drained_since_us = clock_now_us();
     }
     s->state = how;
-    systemd_stopping();
+    systemd_tell(s);
     listeners_close_tcp(s);
     if (how == SERVER_WAITS_FOR_SERVERS) {
         server_pause_all(s);

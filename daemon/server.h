@@ -20,7 +20,7 @@ struct metrics_http;
 struct canon_table;
 struct database;
 struct signals;
-struct watchdog;
+struct systemd;
 
 #define SERVER_SPARE_BUFS 64U
 
@@ -72,9 +72,12 @@ struct server {
     struct auth_worker *auth_worker; /* PAM and LDAP; NULL until the first such login */
     struct canon_table *canon;       /* parameter values in the server's own spelling */
 
+    bool reload_failed; /* the last one, for whoever looks at the service */
     struct loop_timer stats_timer;
     usec_t stats_since_us;
-    usec_t stats_period_us;       /* how long the last whole stats_period was; 0: none yet */
+    usec_t stats_period_us; /* how long the last whole stats_period was; 0: none yet */
+    uint64_t xacts_per_s;   /* of the last stats_period */
+    uint64_t queries_per_s;
     struct loop_deferred changed; /* wakes console commands that wait */
     struct list waiters;          /* struct server_waiter */
     struct loop_timer janitor;    /* idle pools, auto-databases */
@@ -84,7 +87,7 @@ struct server {
     char end_text[128];
     bool is_paused;              /* PAUSE of all databases: new ones begin paused too */
     struct signals *signals;     /* daemon/signals.c's own */
-    struct watchdog *watchdog;   /* daemon/systemd.c's own */
+    struct systemd *systemd;     /* daemon/systemd.c's own */
     struct pool_env_ops env_ops; /* the pools find their way up by its address */
     void *admin;                 /* daemon/admin.c's own */
     struct server_options options;

@@ -2,7 +2,6 @@
 #include "daemon/signals.h"
 
 #include "daemon/reload.h"
-#include "daemon/systemd.h"
 #include "daemon/util/log.h"
 
 #include <signal.h>
@@ -27,10 +26,8 @@ static void on_hup(struct loop_signal *sig)
     struct config_errors errors = CONFIG_ERRORS_INIT;
 
     log_info("got SIGHUP, reloading");
-    systemd_reloading();
     (void)reload_again(server_of(sig), &errors); /* it has logged what is wrong */
     config_errors_done(&errors);
-    systemd_ready();
 }
 
 /* The polite ways out. When one is under way already, or everything else was in vain, it is enough. */

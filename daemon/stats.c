@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/stats.h"
 
-#include "daemon/systemd.h"
 #include "daemon/util/buf.h"
 #include "daemon/util/log.h"
 
@@ -66,8 +65,8 @@ static void on_period(struct loop_timer *timer)
     if (s->config->settings.log_stats) {
         write_line(&sum.average);
     }
-    systemd_status("%u clients, %" PRIu64 " xacts/s, %" PRIu64 " queries/s", s->n_logged_in,
-                   sum.average.xact_count, sum.average.query_count);
+    s->xacts_per_s = sum.average.xact_count;
+    s->queries_per_s = sum.average.query_count;
     s->stats_since_us = clock_now_us();
     loop_timer_set(s->loop, &s->stats_timer, s->config->settings.stats_period_us);
 }

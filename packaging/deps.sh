@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# Installs the Debian packages that are missing: deps.sh SET..., the sets being build, test, lint, bench.
+# Installs the Debian packages that are missing: deps.sh SET..., the sets being build, test, lint, bench, package.
 # Quick when nothing is missing: one look at dpkg's database, no apt. Never leaves a service behind: neither a
 # PostgreSQL cluster on port 5432 nor a started pgbouncer.
 set -eu
@@ -20,18 +20,22 @@ for set in "$@"; do
             python3-pytest python3-pytest-xdist python3-psycopg python3-psycopg2 python3-asyncpg python3-aiopg
             python3-async-timeout python3-sqlalchemy procps libdbd-pg-perl openjdk-17-jre-headless
             libpostgresql-jdbc-java prometheus-pgbouncer-exporter python3-prometheus-client prometheus chromium
-            slapd ldap-utils libpam-modules strace nsd"
+            slapd ldap-utils libpam-modules strace nsd
+            systemd python3-seccomp logrotate bash-completion"
         # A Node.js that came with npm fetches pg itself (tests/integration/test_node.py); Debian's npm is 300 packages.
         command -v npm >/dev/null || packages="$packages nodejs node-pg"
         ;;
     lint)
         packages="$packages clang clang-format clang-tidy cppcheck codespell shellcheck python3"
         ;;
+    package)
+        packages="$packages debhelper dpkg-dev fakeroot lintian debootstrap systemd-container rpm rpmlint"
+        ;;
     bench)
         packages="$packages pgbouncer haproxy strace"
         ;;
     *)
-        echo "deps.sh: no set called $set (build, test, lint, bench)" >&2
+        echo "deps.sh: no set called $set (build, test, lint, bench, package)" >&2
         exit 2
         ;;
     esac

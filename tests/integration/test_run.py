@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The process: command line, sockets, pid file, privileges, signals, systemd."""
+"""The process: command line, sockets, pid file, privileges, signals."""
 
 import contextlib
 import grp
@@ -9,7 +9,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import threading
 
 import psycopg
@@ -348,74 +347,3 @@ def test_quiet_leaves_stderr_alone(pgpoold):
     daemon = pgpoold(logfile="d.log", args=["-q"])
     daemon.wait_log("process up")
     assert daemon.stderr == ""
-
-
-# systemd
-
-class Notified:
-    """The other end of NOTIFY_SOCKET."""
-
-    def __init__(self, path):
-        self.path = str(path)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(self.path)
-        os.chmod(self.path, 0o777)
-        self._socket.settimeout(PATIENCE)
-
-    def wait(self, word):
-        """The next message that has the line @word."""
-        while True:
-            message = self._socket.recv(4096).decode()
-            if any(line.startswith(word) for line in message.splitlines()):
-                return message
-
-    def close(self):
-        self._socket.close()
-
-
-@pytest.fixture
-def notified(worker_dir):
-    end = Notified(worker_dir / "notify")
-    yield end
-    end.close()
-    os.unlink(end.path)
-
-
-def test_systemd_hears_of_start_reload_and_end(pgpoold, notified):
-    daemon = pgpoold(env={"NOTIFY_SOCKET": notified.path})
-    notified.wait("READY=1")
-    daemon.signal(signal.SIGHUP)
-    assert "MONOTONIC_USEC=" in notified.wait("RELOADING=1")
-    notified.wait("READY=1")
-    daemon.signal(signal.SIGTERM)
-    notified.wait("STOPPING=1")
-    daemon.wait_exit(0)
-
-
-def test_the_watchdog_is_fed_while_the_loop_turns(pgpoold, notified):
-    daemon = pgpoold(env={"NOTIFY_SOCKET": notified.path, "WATCHDOG_USEC": "200000"})
-    for _ in range(3):
-        notified.wait("WATCHDOG=1")
-    assert daemon.psql("SELECT 1") == [(1,)]
-
-
-def test_sockets_of_systemd_are_used_instead_of_ours(pgpoold):
-    daemon = pgpoold(start=False, listen_addr="192.0.2.1")
-    with socket.socket() as tcp:
-        tcp.bind(("127.0.0.1", 0))
-        tcp.listen()
-        port = tcp.getsockname()[1]
-        script = (f"import os, sys; os.dup2({tcp.fileno()}, 3); "
-                  "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); os.execv(sys.argv[1], sys.argv[1:])")
-        command = as_server_account([sys.executable, "-c", script, daemon.binary, daemon.ini_path])
-        with subprocess.Popen(command, pass_fds=(tcp.fileno(),), stderr=subprocess.PIPE, text=True,
-                              env={**os.environ, **SANITIZER_ENV}) as process:
-            try:
-                client = Client.connect("127.0.0.1", port)
-                assert client.login("app", "test").query("SELECT 1").rows == [("1",)]
-                client.close()
-            finally:
-                process.send_signal(signal.SIGQUIT)
-            _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0 and f"listening on 127.0.0.1:{port}" in err
-    assert not list(daemon.home.glob(".s.*"))
