@@ -70,6 +70,21 @@ def test_a_plain_dump_goes_back_in_by_psql(daemon, filled, target, assert_equal,
     assert_equal()
 
 
+def test_a_big_dump_goes_back_in_by_psql(daemon, pg, target, tmp_path):
+    """Some 40 MB as COPY, more than any buffer holds."""
+    pg.create_database("big")
+    pg.psql("CREATE TABLE t (i int PRIMARY KEY, x text); INSERT INTO t SELECT g, repeat(md5(g::text), 12) FROM"
+            " generate_series(1, 100000) g", db="big", user="app")
+    dump = tmp_path / "big.sql"
+    run(daemon, "pg_dump", "-f", dump, db="big")
+    assert dump.stat().st_size > 35_000_000
+    run(daemon, "psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-1", "-f", dump, db=target)
+    figure = "SELECT count(*), sum(i), md5(string_agg(x, '' ORDER BY i)) FROM t"
+    assert pg.psql(figure, db=target) == pg.psql(figure, db="big")
+    daemon.stop()
+    pg.drop_database("big")
+
+
 def test_a_plain_dump_statement_by_statement(pgpoold, filled, target, assert_equal, tmp_path):
     """A dump begins with SETs that are meant for the whole session: search_path, check_function_bodies and others."""
     daemon = pgpoold(pool_mode="session", default_pool_size=5)

@@ -58,3 +58,24 @@ def test_the_exporter_shows_what_the_pool_does(pgpoold, scraper, mode):
     assert after[f"pgbouncer_requests_total{name}"] == before[f"pgbouncer_requests_total{name}"] + 1
     assert after[f"pgbouncer_sent_bytes_total{name}"] >= before[f"pgbouncer_sent_bytes_total{name}"] + 100000
     assert after[f"pgbouncer_query_microseconds_total{name}"] > before[f"pgbouncer_query_microseconds_total{name}"]
+
+
+FAMILIES = {
+    "": "databases users pools free_clients used_clients login_clients free_servers used_servers dns_names dns_zones dns_queries "
+        "dns_pending",
+    "database": "requests_total received_bytes_total sent_bytes_total query_microseconds_total pool_size reserve_pool",
+    "database,user": "active_clients waiting_clients",
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_exporter_finds_each_figure_of_each_database(pgpoold, pg, scraper, mode):
+    daemon = pgpoold(pool_mode=mode, databases={"test": f"host={pg.host} port={pg.port}"})
+    scrape = scraper(daemon)
+    with daemon.connect() as conn:
+        conn.execute("SELECT 1")
+        found = {name for name in scrape() if name.startswith("pgbouncer_")}
+    labels = {"": [""], "database": ['{database="test"}', '{database="pgbouncer"}'],
+              "database,user": ['{database="test",user="app"}', '{database="pgbouncer",user="pgbouncer"}']}
+    assert found == {f"pgbouncer_{name}{label}" for kind, names in FAMILIES.items() for name in names.split()
+                     for label in labels[kind]}
