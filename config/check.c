@@ -4,6 +4,7 @@
  * something. */
 #include "config/config.h"
 #include "config/ldap_options.h"
+#include "config/networks.h"
 
 #include "daemon/util/log.h"
 
@@ -276,6 +277,27 @@ static void check_socket_path(const struct checker *k)
     }
 }
 
+static void check_proxy_protocol(const struct checker *k)
+{
+    char why[CONFIG_WHY_SIZE];
+
+    if (!networks_check(k->s->proxy_protocol_from, why)) {
+        fault(k, "proxy_protocol_from", "%s", why);
+    }
+    if (k->s->proxy_protocol_port == 0) {
+        return;
+    }
+    if (k->s->proxy_protocol_port == k->s->listen_port) {
+        fault(k, "proxy_protocol_port", "%d is listen_port: it needs a port of its own",
+              k->s->proxy_protocol_port);
+    }
+    if (*k->s->proxy_protocol_from == '\0') {
+        fault(k, "proxy_protocol_port",
+              "proxy_protocol_from must name the load balancers: whoever may send the header may "
+              "claim any address");
+    }
+}
+
 void config_check_settings(const struct settings *s, const struct option_place *places,
                            struct config_errors *errors)
 {
@@ -288,6 +310,7 @@ void config_check_settings(const struct settings *s, const struct option_place *
     check_auth(&k);
     check_socket_path(&k);
     check_http(&k);
+    check_proxy_protocol(&k);
     check_files(&k);
 }
 

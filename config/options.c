@@ -99,6 +99,14 @@ static const struct option options[] = {
          "Lets several processes listen on the same port; the kernel spreads new connections over "
          "them. A cancel request finds only the process that it "
          "happens to reach."},
+    {INTEGER(proxy_protocol_port, "0", 0, 65535, G_INT(proxy_protocol_port)), OWN, GROUP,
+     .help =
+         "One more TCP port on listen_addr, for load balancers that say who the client is: each "
+         "connection begins with a header of the PROXY protocol, version 1 or 2. That address "
+         "then counts in logs, HBA rules and SHOW. 0: none."},
+    {STRING(proxy_protocol_from, "", G_STR(proxy_protocol_from)), OWN, RELOAD, GROUP,
+     .help = "Comma-separated addresses and networks (10.0.0.0/8) of the load balancers that "
+             "proxy_protocol_port is for; a connection from elsewhere is closed."},
     {INTEGER(peer_id, "0", 0, PEER_ID_MAX, G_INT(peer_id)), RELOAD, GROUP,
      .help = "Number of this process among the entries of [peers]. 0: there are no peers."},
     {STRING(user, "", G_STR(user)), GROUP, .help = "System user to become when started as root."},

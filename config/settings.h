@@ -102,6 +102,8 @@ struct settings {
     unsigned unix_socket_mode; /* permission bits */
     char *unix_socket_group;
     bool so_reuseport;
+    int proxy_protocol_port;   /* 0: none */
+    char *proxy_protocol_from; /* networks_have() */
     int peer_id;
     char *user;
     char *pidfile;

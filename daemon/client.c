@@ -127,7 +127,7 @@ void client_log(const struct client *c, enum log_level level, const char *fmt, .
 
 /* --- life --- */
 
-static void keep_address(struct client *c, const struct sockaddr *addr)
+void client_set_address(struct client *c, const struct sockaddr *addr)
 {
     c->family = (uint8_t)addr->sa_family;
     c->is_unix = addr->sa_family == AF_UNIX;
@@ -159,7 +159,7 @@ struct client *client_new(struct server *s, struct listener *l, int fd, const st
     c->request_us = c->connect_us;
     conn_init(&c->conn, fd, client_on_io);
     lease_init(&c->lease, &client_lease_ops);
-    keep_address(c, addr);
+    client_set_address(c, addr);
     c->u.login = calloc(1, sizeof(*c->u.login));
     if (c->u.login == NULL) {
         conn_done(&c->conn, s->loop);

@@ -112,6 +112,7 @@ enum {
 /* What is needed until the login is done. */
 struct client_login {
     struct listener *listener; /* borrowed; may be NULL: the socket was handed over */
+    bool expects_proxy;        /* the header of the PROXY protocol comes first */
     bool tls_tried;            /* SSLRequest was seen */
     bool gss_tried;
     bool in_handshake;
@@ -183,6 +184,11 @@ void client_on_io(struct loop_io *io, unsigned events); /* client.c: hands on by
 void client_startup_readable(struct client *c);         /* client_startup.c */
 struct client_login *client_login_free(struct client_login *l);
 void client_startup_begin(struct client *c, struct listener *l);
+/* client_proxy.c. The connection came in where only proxies may: is it one? It is closed if not. */
+void client_proxy_begin(struct client *c);
+/* The beginning of u.login->packet: takes the header off. false: not whole yet, or the connection is closed. */
+MUSTCHECK bool client_proxy_header(struct client *c);
+void client_set_address(struct client *c, const struct sockaddr *addr); /* client.c */
 void client_auth_begin(struct client *c); /* client_auth.c: the StartupMessage is there */
 void client_auth_message(struct client *c, const uint8_t *body, size_t len);
 struct auth *client_auth_free(struct auth *a);

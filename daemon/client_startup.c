@@ -48,6 +48,9 @@ void client_startup_begin(struct client *c, struct listener *l)
     if (timeout_us > 0 && !loop_timer_is_set(&s->login_timer)) {
         loop_timer_set(s->loop, &s->login_timer, timeout_us);
     }
+    if (l != NULL && l->is_proxied) {
+        client_proxy_begin(c);
+    }
 }
 
 void client_check_logins(struct loop_timer *timer)
@@ -267,6 +270,9 @@ static void read_packet(struct client *c)
         return;
     }
     buf_commit(&l->packet, (size_t)n);
+    if (l->expects_proxy && (!client_proxy_header(c) || l->packet.len == 0)) {
+        return;
+    }
     if (l->packet.data[0] == TLS_RECORD_HANDSHAKE &&
         !c->is_tls) { /* PostgreSQL 17's sslnegotiation=direct */
         struct buf early = l->packet;

@@ -190,59 +190,64 @@ static bool is_open_already(const struct list *list, const union address *addr, 
     return false;
 }
 
+/* One port on all of listen_addr. */
+struct opening {
+    struct list *list;
+    const struct settings *set;
+    struct config_errors *errors;
+    const char *option; /* that gives the port */
+    int port;
+};
+
 /* 0: bound; else the errno. */
-static int open_tcp(struct list *list, const union address *addr, socklen_t len,
-                    const struct settings *set)
+static int open_tcp(const struct opening *o, const union address *addr, socklen_t len)
 {
     struct listener *l;
 
-    if (is_open_already(list, addr, len)) {
+    if (is_open_already(o->list, addr, len)) {
         return 0; /* "localhost,127.0.0.1" */
     }
     l = listener_new(addr, len, -1);
     if (l == NULL) {
         return errno;
     }
-    if (!bind_tcp(l, set)) {
+    if (!bind_tcp(l, o->set)) {
         int why = errno;
 
         listener_free(l);
         return why;
     }
-    list_add_tail(list, &l->link);
+    list_add_tail(o->list, &l->link);
     return 0;
 }
 
-static void fault_tcp(const char *host, unsigned port, int why, struct config_errors *errors)
+static void fault_tcp(const struct opening *o, const char *host, int why)
 {
     if (why == EADDRINUSE) {
         config_errors_add(
-            errors, NULL, 0,
-            "cannot listen on %s port %u: another program does: stop it, or change listen_port",
-            host, port);
+            o->errors, NULL, 0,
+            "cannot listen on %s port %d: another program does: stop it, or change %s", host,
+            o->port, o->option);
         return;
     }
-    config_errors_add(errors, NULL, 0, "cannot listen on %s port %u: %s", host, port,
+    config_errors_add(o->errors, NULL, 0, "cannot listen on %s port %d: %s", host, o->port,
                       strerror(why));
 }
 
-static void open_everywhere(struct list *list, const struct settings *set,
-                            struct config_errors *errors)
+static void open_everywhere(const struct opening *o)
 {
-    union address a = {
-        .v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)set->listen_port)}};
-    int why = open_tcp(list, &a, sizeof(a.v4), set);
+    union address a = {.v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)o->port)}};
+    int why = open_tcp(o, &a, sizeof(a.v4));
 
     if (why != 0) {
-        fault_tcp("0.0.0.0", (unsigned)set->listen_port, why, errors);
+        fault_tcp(o, "0.0.0.0", why);
         return;
     }
-    a = (union address){
-        .v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)set->listen_port)}};
-    why = open_tcp(list, &a, sizeof(a.v6), set);
+    a = (union address){.v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)o->port)}};
+    why = open_tcp(o, &a, sizeof(a.v6));
     if (why != 0 && why != EAFNOSUPPORT &&
         why != EADDRNOTAVAIL) { /* those two: a machine without IPv6 */
-        fault_tcp("[::]", (unsigned)set->listen_port, why, errors);
+        fault_tcp(o, "[::]", why);
     }
 }
 
@@ -261,8 +266,7 @@ static int look_up(const char *host, const char *port, struct addrinfo **ret)
     return result;
 }
 
-static void open_host(struct list *list, const char *host, const struct settings *set,
-                      struct config_errors *errors)
+static void open_host(const struct opening *o, const char *host)
 {
     struct addrinfo *found = NULL;
     unsigned n_open = 0;
@@ -270,10 +274,10 @@ static void open_host(struct list *list, const char *host, const struct settings
     char port[8];
     int result;
 
-    (void)snprintf(port, sizeof(port), "%d", set->listen_port);
+    (void)snprintf(port, sizeof(port), "%d", o->port);
     result = look_up(host, port, &found);
     if (result != 0) {
-        config_errors_add(errors, NULL, 0, "listen_addr: %s: %s", host,
+        config_errors_add(o->errors, NULL, 0, "listen_addr: %s: %s", host,
                           result == EAI_SYSTEM ? strerror(errno) : gai_strerror(result));
         return;
     }
@@ -282,7 +286,7 @@ static void open_host(struct list *list, const char *host, const struct settings
         int why;
 
         memcpy(&addr, a->ai_addr, a->ai_addrlen);
-        why = open_tcp(list, &addr, a->ai_addrlen, set);
+        why = open_tcp(o, &addr, a->ai_addrlen);
         if (why == 0) {
             n_open++;
         } else if (first_why == 0 || why == EADDRINUSE) {
@@ -292,14 +296,13 @@ static void open_host(struct list *list, const char *host, const struct settings
     freeaddrinfo(found);
     /* localhost is often also ::1 on a machine without IPv6: one address is enough, unless somebody sits on another. */
     if (n_open == 0 || first_why == EADDRINUSE) {
-        fault_tcp(host, (unsigned)set->listen_port, first_why, errors);
+        fault_tcp(o, host, first_why);
     }
 }
 
-static void open_all_tcp(struct list *list, const struct settings *set,
-                         struct config_errors *errors)
+static void open_all_tcp(const struct opening *o)
 {
-    const char *items = set->listen_addr;
+    const char *items = o->set->listen_addr;
     const char *item;
     size_t len;
 
@@ -307,16 +310,16 @@ static void open_all_tcp(struct list *list, const struct settings *set,
         char host[256];
 
         if (len >= sizeof(host)) {
-            config_errors_add(errors, NULL, 0, "listen_addr: a host name of %zu bytes: at most 255",
-                              len);
+            config_errors_add(o->errors, NULL, 0,
+                              "listen_addr: a host name of %zu bytes: at most 255", len);
             continue;
         }
         memcpy(host, item, len);
         host[len] = '\0';
         if (strcmp(host, "*") == 0) {
-            open_everywhere(list, set, errors);
+            open_everywhere(o);
         } else {
-            open_host(list, host, set, errors);
+            open_host(o, host);
         }
     }
 }
@@ -433,7 +436,11 @@ bool listeners_open(struct list *list, const struct settings *set, struct config
 {
     unsigned n_before = config_errors_count(errors);
 
-    open_all_tcp(list, set, errors);
+    open_all_tcp(&(struct opening){list, set, errors, "listen_port", set->listen_port});
+    if (set->proxy_protocol_port > 0) {
+        open_all_tcp(
+            &(struct opening){list, set, errors, "proxy_protocol_port", set->proxy_protocol_port});
+    }
     open_unix(list, set, errors);
     if (config_errors_count(errors) == n_before && list_is_empty(list)) {
         config_errors_add(errors, NULL, 0,
@@ -569,6 +576,15 @@ static bool listen_all(const struct list *list, int backlog, struct config_error
     return true;
 }
 
+/* Also of sockets that were handed over: there the port is all that is known. */
+static bool is_for_proxies(const struct listener *l, const struct settings *set)
+{
+    const union address *a = (const void *)&l->addr;
+    in_port_t port = a->any.sa_family == AF_INET6 ? a->v6.sin6_port : a->v4.sin_port;
+
+    return !l->is_unix && set->proxy_protocol_port > 0 && ntohs(port) == set->proxy_protocol_port;
+}
+
 bool listeners_start(struct server *s, struct list *list, struct config_errors *errors)
 {
     if (!listen_all(list, s->config->settings.listen_backlog, errors)) {
@@ -580,10 +596,11 @@ bool listeners_start(struct server *s, struct list *list, struct config_errors *
         list_remove(list, &l->link);
         list_add_tail(&s->listeners, &l->link);
         l->server = s;
+        l->is_proxied = is_for_proxies(l, &s->config->settings);
         loop_io_init(&l->io, l->fd, on_accept);
         loop_timer_init(&l->retry, on_retry);
         loop_io_want(s->loop, &l->io, LOOP_READ);
-        log_info("listening on %s%s%s%s", l->name,
+        log_info("listening on %s%s%s%s%s", l->name, l->is_proxied ? " (PROXY protocol)" : "",
                  *l->origin == '\0' ? "" : " (from systemd: ", l->origin,
                  *l->origin == '\0' ? "" : ")");
     }

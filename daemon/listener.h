@@ -15,6 +15,7 @@ struct listener {
     struct loop_timer retry; /* accepts again after a shortage of descriptors */
     int fd; /* -1: closed by a shutdown that waits; the object stays for those who came through it */
     bool is_unix;
+    bool is_proxied;   /* proxy_protocol_port: each connection begins with a PROXY header */
     bool is_inherited; /* from systemd: the socket's file is not ours to remove */
     bool is_suspended;
     char *path; /* of the Unix socket's file; NULL: TCP, or abstract; owned */

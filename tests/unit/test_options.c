@@ -365,6 +365,8 @@ static const struct {
     {"http_max_connections", "64", true},
     {"http_timeout", "15", true},
     {"metrics_max_extra", "100", true},
+    {"proxy_protocol_port", "0", false},
+    {"proxy_protocol_from", "", true},
 };
 
 static void test_defaults(void **state UNUSED)
