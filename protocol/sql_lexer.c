@@ -352,28 +352,47 @@ static bool has_word_within(const char *p, size_t n_places, const char *word, si
     return false;
 }
 
+/* Three letters of a word, and where they are in it. */
+struct sieve {
+    size_t middle;
+    size_t last;
+    uint8_t first_byte;
+    uint8_t middle_byte;
+    uint8_t last_byte;
+};
+
+/* Do all three fit at any of the 16 places from @p on? Reads 16 bytes and a word more. */
+static inline bool passes(const struct sieve *s, const char *p)
+{
+    return is_any((block)(load_lower(p) == s->first_byte) &
+                  (block)(load_lower(p + s->middle) == s->middle_byte) &
+                  (block)(load_lower(p + s->last) == s->last_byte));
+}
+
 /* Three letters of the word at their places, 16 places at a time; a full look only where all
  * three fit. */
 bool sql_might_contain(const char *text, size_t len, const char *word)
 {
     size_t word_len = strlen(word);
     size_t n_places = len >= word_len ? len - word_len + 1 : 0;
-    size_t middle = word_len / 2;
     size_t last = word_len - 1;
-    uint8_t first_byte = (uint8_t)word[0] | 0x20;
-    uint8_t middle_byte = (uint8_t)word[middle] | 0x20;
-    uint8_t last_byte = (uint8_t)word[last] | 0x20;
+    size_t middle = word_len / 2;
+    struct sieve s = {middle, last, (uint8_t)word[0] | 0x20, (uint8_t)word[middle] | 0x20,
+                      (uint8_t)word[last] | 0x20};
 
     if (n_places < BLOCK) {
+        char padded[2 * BLOCK] = {0}; /* no word has a NUL in it */
+
+        if (n_places > 0 && word_len <= BLOCK) {
+            memcpy(padded, text, len);
+            n_places = passes(&s, padded) ? n_places : 0;
+        }
         return has_word_within(text, n_places, word, word_len);
     }
     for (size_t at = 0; at < n_places; at += BLOCK) {
         const char *p = text + MIN(at, n_places - BLOCK); /* the last ones overlap those before */
-        block hits = (block)(load_lower(p) == first_byte) &
-                     (block)(load_lower(p + middle) == middle_byte) &
-                     (block)(load_lower(p + last) == last_byte);
 
-        if (UNLIKELY(is_any(hits)) && has_word_within(p, BLOCK, word, word_len)) {
+        if (UNLIKELY(passes(&s, p)) && has_word_within(p, BLOCK, word, word_len)) {
             return true;
         }
     }
