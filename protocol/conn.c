@@ -150,13 +150,18 @@ static size_t iov_total(const struct iovec *iov, int n)
  * read. */
 static size_t write_plain(struct conn *c, const struct iovec *iov, int n)
 {
-    struct msghdr msg = {.msg_iov = (struct iovec *)iov,
-                         .msg_iovlen = (size_t)n}; /* sendmsg does not change it */
-    ssize_t sent =
-        n == 1 ? send(loop_io_fd(&c->io), iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
-               : sendmsg(loop_io_fd(&c->io), &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    int fd = loop_io_fd(&c->io);
+    ssize_t sent;
 
-    if (sent >= 0) {
+    if (LIKELY(n == 1)) {
+        sent = send(fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } else {
+        struct msghdr msg = {.msg_iov = (struct iovec *)iov,
+                             .msg_iovlen = (size_t)n}; /* sendmsg does not change it */
+
+        sent = sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    if (LIKELY(sent >= 0)) {
         return (size_t)sent;
     }
     if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
@@ -258,10 +263,29 @@ static void flush(struct conn *c)
     }
 }
 
+/* The socket took only @sent bytes: the rest waits until it is writable. */
+static bool send_rest(struct conn *c, struct loop *loop, const struct iovec *iov, int n,
+                      size_t sent)
+{
+    if (c->broken) {
+        return true;
+    }
+    if (!queue(c, iov, n, sent)) {
+        return false;
+    }
+    update_watcher(c, loop);
+    return true;
+}
+
 bool conn_sendv(struct conn *c, struct loop *loop, const struct iovec *iov, int n)
 {
     size_t total;
     size_t sent;
+
+    if (LIKELY(n == 1 && c->out == NULL && c->tls == NULL && !c->broken)) { /* nearly always */
+        sent = write_plain(c, iov, 1);
+        return LIKELY(sent == iov->iov_len) || send_rest(c, loop, iov, 1, sent);
+    }
 
     if (UNLIKELY(c->broken)) {
         return true;
@@ -280,12 +304,7 @@ bool conn_sendv(struct conn *c, struct loop *loop, const struct iovec *iov, int 
         flush(c);
     } else {
         sent = write_plain(c, iov, n);
-        if (LIKELY(sent == total) || c->broken) {
-            return true;
-        }
-        if (!queue(c, iov, n, sent)) {
-            return false;
-        }
+        return LIKELY(sent == total) || send_rest(c, loop, iov, n, sent);
     }
     if (c->out != NULL) {
         update_watcher(c, loop);
