@@ -13,7 +13,7 @@
 #include "protocol/scram_cache.h"
 
 /* One read takes at most this much; it is parsed in place and sent on from there. */
-#define ENV_SCRATCH_BYTES ((size_t)64 * 1024)
+#define ENV_SCRATCH_BYTES ((size_t)256 * 1024)
 
 struct database;
 struct pool;
