@@ -211,11 +211,14 @@ void client_notify_command(struct client *c, const char *tag)
 {
     struct client_notify *n = c->notify;
 
+    if (LIKELY(n == NULL && tag[0] != 'L')) {
+        return; /* nothing that DISCARD ALL could undo */
+    }
     if (!notify_relays(c)) {
         return;
     }
     if (n == NULL && strcmp(tag, "LISTEN") != 0) {
-        return; /* nothing that DISCARD ALL could undo */
+        return;
     }
     if (n != NULL) {
         n->may_have_notified = n->may_have_notified || !is_silent(tag);

@@ -266,6 +266,9 @@ enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size
         return NOTIFY_MORE;
     }
     listens = sql_might_contain(text, text_len, "listen");
+    if (LIKELY(!listens && c->notify == NULL && !notify_hub_is_used(c->pool))) {
+        return NOTIFY_GO_ON;
+    }
     if (listens && notify_refuses(c) && has_listen(text, text_len)) {
         return NOTIFY_REFUSE;
     }

@@ -57,7 +57,8 @@ static bool attach(struct relay *r)
         if (b->to_close.len > 0) {
             close_forgotten_statements(r);
         }
-        if (r->is_open && b->tx_status == 'I' && !b->inflight.unsynced) {
+        if (UNLIKELY(b->params != c->params) && r->is_open && b->tx_status == 'I' &&
+            !b->inflight.unsynced) {
             r->is_open = backend_inject_params(b, &r->out, c->params);
         }
     }
@@ -232,9 +233,11 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
         stmt_unref(c->unnamed); /* a simple query drops the unnamed statement, there as well */
     r->b->unnamed = stmt_unref(r->b->unnamed);
     r->b->unnamed_of = 0;
-    taken = extended_query(r, m, len, f);
-    if (taken > 0 || !r->is_open) {
-        return taken;
+    if (UNLIKELY(c->prepared.n > 0)) { /* it may deallocate one */
+        taken = extended_query(r, m, len, f);
+        if (taken > 0 || !r->is_open) {
+            return taken;
+        }
     }
     return relay_note(r, INFLIGHT_QUERY) ? pass_on(r, m, len, f) : 0;
 }

@@ -205,7 +205,7 @@ static inline bool backend_is_quiet(const struct backend *b)
 void backend_log(const struct backend *b, enum log_level level, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
-/* --- between the files of a backend: backend.c, backend_open.c, backend_login.c, backend_read.c, backend_clean.c --- */
+/* --- between the files of a backend: backend.c, backend_open.c, backend_login.c, backend_io.c, backend_read.c, backend_clean.c --- */
 
 /* backend_login.c: the login on a connection that was just taken over, until the first ReadyForQuery. */
 MUSTCHECK bool backend_login_start(struct backend *b);
@@ -236,8 +236,10 @@ void backend_login_done(struct backend *b);
 void backend_setup_ready(struct backend *b);
 void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_server);
 
-/* backend_read.c: the loop's callback. */
+/* backend_io.c: the loop's callback. */
 void backend_on_io(struct loop_io *io, unsigned events);
+/* backend_read.c: what the server says. false: the connection is closed. */
+MUSTCHECK bool backend_consume(struct backend *b, const uint8_t *data, size_t len);
 
 /* backend_deadline.c: the deadlines of a leased connection; makes the pool look again when the next one is due. */
 void backend_check_deadlines(struct backend *b);

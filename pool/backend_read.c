@@ -173,7 +173,7 @@ static void on_tag(struct reader *rd, const uint8_t *m, size_t len)
 
     if (m[len - 1] == '\0' && b->lease != NULL && b->lease->ops->command != NULL &&
         inflight_head(&b->inflight)->origin == INFLIGHT_OF_CLIENT) {
-        b->listens = b->listens || strcmp(tag, "LISTEN") == 0;
+        b->listens = b->listens || (tag[0] == 'L' && strcmp(tag, "LISTEN") == 0);
         b->lease->ops->command(b->lease, tag);
     }
     if ((tag[0] != 'D' && tag[0] != 'R') || m[len - 1] != '\0') {
@@ -655,7 +655,24 @@ static bool go_on_gathering(struct reader *rd, const uint8_t **data, size_t *len
     return true;
 }
 
-static bool consume(struct backend *b, const uint8_t *data, size_t len)
+/* How many bytes of @data are whole messages that the owner gets as they are, and that concern nobody else: rows, their
+ * description, the small answers of the extended protocol. That is most of what a server says. */
+static size_t skim(struct backend *b, const uint8_t *data, size_t len)
+{
+    size_t at = 0;
+    struct frame f;
+
+    if (b->lease == NULL || b->lease->ops->message != NULL || b->state != BACKEND_ACTIVE) {
+        return 0;
+    }
+    while (frame_peek(msg_from_server, data + at, len - at, &f) == FRAME_OK &&
+           f.total <= len - at && inflight_skim(&b->inflight, f.type)) {
+        at += f.total;
+    }
+    return at;
+}
+
+bool backend_consume(struct backend *b, const uint8_t *data, size_t len)
 {
     struct reader
         rd; /* not an initialiser: it would clear the out vector, some kilobytes, each time */
@@ -681,12 +698,16 @@ static bool consume(struct backend *b, const uint8_t *data, size_t len)
             ok = go_on_gathering(&rd, &data, &len);
             continue;
         }
+        take = skim(b, data, len);
+        forward(&rd, data, take);
+        data += take;
+        len -= take;
         switch (frame_peek(msg_from_server, data, len, &f)) {
         case FRAME_BAD:
             ok = absurd(b, "unknown type or bad length");
             continue;
         case FRAME_PARTIAL:
-            ok = gather(b, data, len);
+            ok = len == 0 || gather(b, data, len);
             len = 0;
             continue;
         case FRAME_OK:
@@ -705,84 +726,4 @@ static bool consume(struct backend *b, const uint8_t *data, size_t len)
     }
     reader_end(&rd);
     return ok && conn_is_open(&b->conn);
-}
-
-/* --- the loop --- */
-
-static void on_end(struct backend *b, ssize_t n)
-{
-    char text[128];
-
-    if (b->state == BACKEND_LOGIN) {
-        struct pg_error e;
-
-        pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server closed the connection during login");
-        backend_open_failed(b, &e, false);
-        return;
-    }
-    if (b->last_error != NULL && b->close_needed) {
-        (void)snprintf(text, sizeof(text), "server said: %.100s", b->last_error->message);
-    } else if (n == CONN_EOF) {
-        (void)snprintf(text, sizeof(text), "server conn crashed?");
-    } else {
-        (void)snprintf(text, sizeof(text), "server connection lost: %s", strerror((int)-n));
-    }
-    backend_close(b, text, NULL);
-}
-
-static bool sink_is_full(const struct backend *b)
-{
-    const struct conn *sink = b->lease != NULL ? b->lease->ops->sink(b->lease) : NULL;
-
-    return sink != NULL && conn_queued(sink) >= CONN_HIGH_BYTES;
-}
-
-static void read_some(struct backend *b)
-{
-    struct pool_env *env = b->pool->env;
-    unsigned turns = env->settings.read_turns > 0 ? env->settings.read_turns : UINT32_MAX;
-
-    for (;;) {
-        ssize_t n = conn_read(&b->conn, env->loop, env->scratch, ENV_SCRATCH_BYTES);
-
-        if (n == CONN_AGAIN) {
-            return;
-        }
-        if (n < 0) {
-            on_end(b, n);
-            return;
-        }
-        if (!consume(b, env->scratch, (size_t)n)) {
-            return;
-        }
-        if (sink_is_full(b)) {
-            backend_want_read(b, false);
-            return;
-        }
-        if ((size_t)n < ENV_SCRATCH_BYTES && !conn_has_pending(&b->conn)) {
-            return; /* drained: the next read would only say so */
-        }
-        if (--turns == 0) {
-            if (conn_has_pending(&b->conn)) {
-                loop_io_again(env->loop, &b->conn.io);
-            }
-            return;
-        }
-    }
-}
-
-void backend_on_io(struct loop_io *io, unsigned events)
-{
-    struct backend *b = container_of(container_of(io, struct conn, io), struct backend, conn);
-
-    if ((events & LOOP_WRITE) != 0) {
-        conn_on_writable(&b->conn, b->pool->env->loop);
-        if (b->lease != NULL && b->lease->ops->resumed != NULL &&
-            conn_queued(&b->conn) <= CONN_LOW_BYTES) {
-            b->lease->ops->resumed(b->lease);
-        }
-    }
-    if ((events & LOOP_READ) != 0 && b->state != BACKEND_CLOSED) {
-        read_some(b);
-    }
 }

@@ -97,6 +97,8 @@ bool inflight_describes(const struct inflight *f, const struct prepared *prepare
 bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_origin origin,
                    struct prepared *prepared, uint32_t server_id)
 {
+    struct inflight_entry *e;
+
     if (UNLIKELY(f->skipping)) {
         if (kind != INFLIGHT_SYNC) {
             return true;
@@ -107,18 +109,17 @@ bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_or
         f->sync_ignored = true;
         return true;
     }
-    if (kind == INFLIGHT_COPY_END && f->n == 0) {
+    if (UNLIKELY(kind == INFLIGHT_COPY_END) && f->n == 0) {
         return true; /* the COPY has ended already, with an error */
     }
-    if (f->n == f->cap && !grow(f)) {
+    if (UNLIKELY(f->n == f->cap) && !grow(f)) {
         return false;
     }
-    *at(f, f->n) =
-        (struct inflight_entry){.kind = (uint8_t)kind,
-                                .origin = (uint8_t)origin,
-                                .server_id = server_id,
-                                .prepared = prepared != NULL ? prepared_ref(prepared) : NULL};
-    f->n++;
+    e = at(f, f->n++);
+    e->kind = (uint8_t)kind;
+    e->origin = (uint8_t)origin;
+    e->server_id = server_id;
+    e->prepared = prepared != NULL ? prepared_ref(prepared) : NULL;
     if (kind != INFLIGHT_COPY_END) {
         f->unsynced = !ends_with_ready((uint8_t)kind);
     }
@@ -168,31 +169,43 @@ static void end_copy(struct inflight *f)
 static const struct {
     uint16_t part_of;
     uint16_t ends;
+    bool is_plain; /* inflight_skim() may pass it */
 } answers[256] = {
-    ['1'] = {.ends = BIT(INFLIGHT_PARSE)},
-    ['2'] = {.ends = BIT(INFLIGHT_BIND)},
-    ['3'] = {.ends = BIT(INFLIGHT_CLOSE)},
+    ['1'] = {.ends = BIT(INFLIGHT_PARSE), .is_plain = true},
+    ['2'] = {.ends = BIT(INFLIGHT_BIND), .is_plain = true},
+    ['3'] = {.ends = BIT(INFLIGHT_CLOSE), .is_plain = true},
     ['C'] = {.part_of = QUERY, .ends = EXECUTE},
-    ['D'] = {.part_of = QUERY | EXECUTE},
+    ['D'] = {.part_of = QUERY | EXECUTE, .is_plain = true},
     ['G'] = {.part_of = QUERY | EXECUTE},
     ['H'] = {.part_of = QUERY | EXECUTE},
-    ['I'] = {.part_of = QUERY, .ends = EXECUTE},
+    ['I'] = {.part_of = QUERY, .ends = EXECUTE, .is_plain = true},
     ['T'] = {.part_of = QUERY,
-             .ends = BIT(INFLIGHT_DESCRIBE_STATEMENT) | BIT(INFLIGHT_DESCRIBE_PORTAL)},
+             .ends = BIT(INFLIGHT_DESCRIBE_STATEMENT) | BIT(INFLIGHT_DESCRIBE_PORTAL),
+             .is_plain = true},
     ['V'] = {.part_of = BIT(INFLIGHT_FUNCTION)},
     ['W'] = {.part_of = QUERY},
     ['Z'] = {.ends = QUERY | BIT(INFLIGHT_FUNCTION) | BIT(INFLIGHT_SYNC)},
     ['c'] = {.part_of = QUERY | EXECUTE},
-    ['d'] = {.part_of = QUERY | EXECUTE},
-    ['n'] = {.ends = BIT(INFLIGHT_DESCRIBE_STATEMENT) | BIT(INFLIGHT_DESCRIBE_PORTAL)},
-    ['s'] = {.ends = EXECUTE},
-    ['t'] = {.part_of = BIT(INFLIGHT_DESCRIBE_STATEMENT)},
+    ['d'] = {.part_of = QUERY | EXECUTE, .is_plain = true},
+    ['n'] = {.ends = BIT(INFLIGHT_DESCRIBE_STATEMENT) | BIT(INFLIGHT_DESCRIBE_PORTAL),
+             .is_plain = true},
+    ['s'] = {.ends = EXECUTE, .is_plain = true},
+    ['t'] = {.part_of = BIT(INFLIGHT_DESCRIBE_STATEMENT), .is_plain = true},
 };
 
 enum inflight_step inflight_step(struct inflight *f, uint8_t type)
 {
     unsigned kind;
 
+    if (LIKELY(f->n > 0 && !f->copy_in && type != 'G' && type != 'W')) {
+        kind = BIT(at(f, 0)->kind);
+        if (LIKELY((answers[type].ends & kind) != 0)) {
+            return INFLIGHT_COMPLETES;
+        }
+        if (LIKELY((answers[type].part_of & kind) != 0)) {
+            return INFLIGHT_GOES_ON;
+        }
+    }
     if (type == 'N' || type == 'A' || type == 'S') {
         return f->n == 0 ? INFLIGHT_NONE : INFLIGHT_GOES_ON; /* these may come at any time */
     }
@@ -221,6 +234,36 @@ enum inflight_step inflight_step(struct inflight *f, uint8_t type)
         end_copy(f);
     }
     return (answers[type].ends & kind) != 0 ? INFLIGHT_COMPLETES : INFLIGHT_GOES_ON;
+}
+
+bool inflight_skim(struct inflight *f, uint8_t type)
+{
+    struct inflight_entry *head;
+    const struct inflight_entry *next;
+    unsigned kind;
+
+    if (f->n == 0 || f->copy_in || !answers[type].is_plain) {
+        return false;
+    }
+    head = at(f, 0);
+    kind = BIT(head->kind);
+    if (head->origin != INFLIGHT_OF_CLIENT) {
+        return false;
+    }
+    if ((answers[type].part_of & kind) != 0) {
+        return true;
+    }
+    next = at(f, 1);
+    if ((answers[type].ends & kind) == 0 || f->n == 1 || next->kind == INFLIGHT_COPY_END ||
+        next->origin == INFLIGHT_ANSWERED) {
+        return false;
+    }
+    if (head->prepared != NULL) {
+        drop(head);
+    }
+    f->head = (f->head + 1) & (f->cap - 1);
+    f->n--;
+    return true;
 }
 
 void inflight_pop(struct inflight *f)

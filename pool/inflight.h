@@ -138,6 +138,11 @@ MUSTCHECK bool inflight_push(struct inflight *f, enum inflight_kind kind,
 /* A message of type @type came. */
 enum inflight_step inflight_step(struct inflight *f, uint8_t type);
 
+/* The quick way for most messages, inflight_step() and inflight_pop() in one: true when @type goes on with the answer to
+ * the client's own request, or ends it and another's answer follows, and there is nothing else to be done about it.
+ * false: nothing has changed. */
+bool inflight_skim(struct inflight *f, uint8_t type);
+
 /* Removes the head, and COPY_ENDs that have served. */
 void inflight_pop(struct inflight *f);
 

@@ -18,17 +18,14 @@ enum lease_answer lease_request(struct lease *l, struct pool *pool, struct pg_er
             pool->last_error; /* the next attempt is not due yet: what the last one said holds */
         return LEASE_REFUSED;
     }
-    l->state = LEASE_WAITING;
     l->pool = pool;
-    l->told_waiting = false;
     l->since_us = clock_now_us();
-    pool_enqueue(pool, l);
-    pool->is_dispatching = true; /* no callback before we have returned: the grant is seen below */
-    pool_grant_first(pool, l);
-    pool->is_dispatching = false;
-    if (l->state == LEASE_HELD) {
+    if (LIKELY(list_is_empty(&pool->waiters)) && pool_grant_at_once(pool, l)) {
         return LEASE_GRANTED;
     }
+    l->state = LEASE_WAITING;
+    l->told_waiting = false;
+    pool_enqueue(pool, l);
     if (pool->limits.query_wait_notify_us > 0) {
         pool_wake_at(
             pool, l->since_us +

@@ -173,7 +173,6 @@ static void grant(struct pool *pool, struct lease *l, struct backend *b)
 {
     usec_t now_us = clock_now_us();
 
-    pool_dequeue(pool, l);
     l->state = LEASE_HELD;
     l->backend = b;
     b->lease = l;
@@ -190,8 +189,8 @@ static void grant(struct pool *pool, struct lease *l, struct backend *b)
 
 static bool needs_check(const struct pool *pool, const struct backend *b)
 {
-    return *pool->queries.check != '\0' && !b->is_checked &&
-           clock_now_us() - b->idle_since_us >= pool->limits.server_check_delay_us;
+    return clock_now_us() - b->idle_since_us >= pool->limits.server_check_delay_us &&
+           !b->is_checked && *pool->queries.check != '\0';
 }
 
 /* The idle connection to use next, NULL when there is none. Expired ones are closed on the way. */
@@ -211,17 +210,19 @@ static struct backend *pick_idle(struct pool *pool)
     return NULL;
 }
 
-void pool_grant_first(struct pool *pool, struct lease *l)
+bool pool_grant_at_once(struct pool *pool, struct lease *l)
 {
     struct backend *b;
 
-    if (pool_is_stopped(pool) || pool->waiters.n != 1 || l->replication != REPLICATION_NONE) {
-        return;
+    if (pool_is_stopped(pool) || l->replication != REPLICATION_NONE) {
+        return false;
     }
     b = pick_idle(pool);
-    if (b != NULL && !needs_check(pool, b)) {
-        grant(pool, l, b);
+    if (b == NULL || needs_check(pool, b)) {
+        return false;
     }
+    grant(pool, l, b);
+    return true;
 }
 
 /* How many connections the pool may have now, given who waits. */
@@ -459,6 +460,7 @@ void pool_own_is_open(struct pool *pool, struct backend *b)
     struct lease *l = b->opens_for;
 
     b->opens_for = NULL;
+    pool_dequeue(pool, l);
     grant(pool, l, b);
     l->ops->granted(l);
 }
@@ -483,6 +485,7 @@ static void serve_waiters(struct pool *pool)
             backend_start_check(b);
             continue;
         }
+        pool_dequeue(pool, first);
         grant(pool, first, b);
         first->ops->granted(first);
     }
@@ -551,6 +554,9 @@ static void wake_others(struct pool *pool)
     struct database *each;
     struct pool *other;
 
+    if (LIKELY(db->max_connections == 0 && user->max_connections == 0)) {
+        return;
+    }
     if (db->max_connections > 0 && db->n_connections + 1 >= db->max_connections) {
         list_for_each(&db->pools, other, link) {
             wake(other, pool);

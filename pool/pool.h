@@ -125,8 +125,14 @@ void pool_close_idle(struct pool *pool, const char *reason);
 /* Closes all server connections and fails all waiters. */
 void pool_kill(struct pool *pool, const struct pg_error *why);
 
-/* Makes sure that the pool's timer fires at @at_us or before. */
-void pool_wake_at(struct pool *pool, usec_t at_us);
+/* Makes sure that the pool's timer fires at @at_us or before. Asked at every query, mostly for later than it is set. */
+void pool_set_timer(struct pool *pool, usec_t at_us); /* private */
+static inline void pool_wake_at(struct pool *pool, usec_t at_us)
+{
+    if (UNLIKELY(pool->timer_at_us == 0 || at_us < pool->timer_at_us)) {
+        pool_set_timer(pool, at_us);
+    }
+}
 
 /* --- for backend.c, lease.c and cancel.c --- */
 void pool_enqueue(struct pool *pool, struct lease *l);
@@ -134,8 +140,8 @@ void pool_enqueue(struct pool *pool, struct lease *l);
 void pool_dequeue(struct pool *pool, struct lease *l);
 /* @b, opened for one client's replication, has logged in: that client has it now. */
 void pool_own_is_open(struct pool *pool, struct backend *b);
-/* Grants @l an idle connection if it is the first in the queue and one is fit for use at once; calls nobody. */
-void pool_grant_first(struct pool *pool, struct lease *l);
+/* Nobody waits: grants @l an idle connection if one is fit for use at once; calls nobody. false: none is. */
+MUSTCHECK bool pool_grant_at_once(struct pool *pool, struct lease *l);
 void pool_backend_is_free(struct pool *pool,
                           struct backend *b); /* clean and idle: hand it on or keep it */
 void pool_backend_closed(struct pool *pool, struct backend *b);

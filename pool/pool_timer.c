@@ -5,13 +5,10 @@
 
 #include <stdio.h>
 
-void pool_wake_at(struct pool *pool, usec_t at_us)
+void pool_set_timer(struct pool *pool, usec_t at_us)
 {
     usec_t now_us = clock_now_us();
 
-    if (loop_timer_is_set(&pool->timer) && pool->timer_at_us <= at_us) {
-        return;
-    }
     pool->timer_at_us = at_us;
     loop_timer_set(pool->env->loop, &pool->timer, at_us > now_us ? at_us - now_us + 1000 : 0);
 }
