@@ -527,20 +527,10 @@ static void work_on(struct client *c)
 
 /* --- life --- */
 
-static bool make_key(struct client *c)
-{
-    if (c->vpid == 0) {
-        c->vpid = server_take_slot(c->server, c);
-        secret_random(&c->cancel_key, sizeof(c->cancel_key));
-    }
-    return c->vpid != 0;
-}
-
 static void put_welcome(struct client *c, struct buf *out)
 {
     const char *message = c->server->config->settings.login_notify_message;
     const struct admin_parameter *p;
-    uint8_t key[4];
 
     for (unsigned i = 0; (p = admin_parameter_at(i)) != NULL; i++) {
         if (p->is_reported) {
@@ -548,8 +538,7 @@ static void put_welcome(struct client *c, struct buf *out)
         }
     }
     startup_put_parameter(out, "session_authorization", client_user_name(c));
-    wire_store_u32(key, c->cancel_key);
-    startup_put_key(out, c->vpid, key, sizeof(key));
+    client_cancel_put_key(c, out);
     if (*message != '\0') {
         error_msg_put_text(out, 'N', "NOTICE", "00000", message, NULL, NULL);
     }
@@ -560,7 +549,7 @@ void admin_session_begin(struct client *c)
 {
     struct admin_session *a = calloc(1, sizeof(*a));
 
-    if (a == NULL || !make_key(c)) {
+    if (a == NULL || !client_cancel_make_key(c, false)) {
         free(a);
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return;

@@ -7,6 +7,7 @@
 #include "daemon/listener.h"
 
 #include "daemon/util/fatal.h"
+#include "protocol/cancel_key.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -16,7 +17,7 @@
 /* Tags of admin_found, and the order in which the kinds of connections are shown. */
 enum connection {
     CONNECTION_LISTENER,
-    CONNECTION_CLIENT,  /* key: the virtual pid, by which server->slots is ordered */
+    CONNECTION_CLIENT,  /* key: its slot, by which server->slots is ordered */
     CONNECTION_OTHER,   /* a client without one yet, or on the console; key: the id */
     CONNECTION_BACKEND, /* key: the id */
 };
@@ -84,7 +85,8 @@ static void each_logged_in(struct server *s, struct admin_walk *w)
         const struct client *c = s->slots[i];
 
         if (c != NULL && c->state != CLIENT_CONSOLE) {
-            admin_walk_see(w, key_of(CONNECTION_CLIENT, c->vpid), c, CONNECTION_CLIENT);
+            admin_walk_see(w, key_of(CONNECTION_CLIENT, cancel_key_slot(c->vpid)), c,
+                           CONNECTION_CLIENT);
         }
     }
 }
@@ -340,7 +342,8 @@ static void each_active_socket(struct server *s, struct admin_walk *w)
         const struct client *c = s->slots[i];
 
         if (c != NULL && (c->state == CLIENT_ACTIVE || c->state == CLIENT_WAITING)) {
-            admin_walk_see(w, key_of(CONNECTION_CLIENT, c->vpid), c, CONNECTION_CLIENT);
+            admin_walk_see(w, key_of(CONNECTION_CLIENT, cancel_key_slot(c->vpid)), c,
+                           CONNECTION_CLIENT);
         }
     }
     each_other(s, w);

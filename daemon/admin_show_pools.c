@@ -79,6 +79,8 @@ static const struct admin_column peer_pool_columns[] = {
     {"cl_waiting_cancel_req", ADMIN_INT4},
     {"sv_active_cancel", ADMIN_INT4},
     {"sv_login", ADMIN_INT4},
+    {"passed_on", ADMIN_INT8}, /* ours: requests that the peer has read */
+    {"failed", ADMIN_INT8},    /* ... and those that did not get there */
 };
 
 static const struct admin_column list_columns[] = {
@@ -348,6 +350,19 @@ static void show_peers(struct server *s, struct admin_rows *rows)
     }
 }
 
+/* NULL: the entry of this process itself. */
+static void put_peer_figures(struct admin_row *row, const struct peer *peer)
+{
+    unsigned n_connecting = peer != NULL ? peer_count_connecting(peer) : 0;
+
+    admin_put_uint(row, peer != NULL ? peer_count_clients(&peer->active) : 0);
+    admin_put_uint(row, peer != NULL ? peer_count_clients(&peer->waiting) : 0);
+    admin_put_uint(row, peer != NULL ? peer->active.n - n_connecting : 0);
+    admin_put_uint(row, n_connecting);
+    admin_put_uint(row, peer != NULL ? peer->n_done : 0);
+    admin_put_uint(row, peer != NULL ? peer->n_failed : 0);
+}
+
 static void show_peer_pools(struct server *s, struct admin_rows *rows)
 {
     const struct config *cfg = s->config;
@@ -358,10 +373,7 @@ static void show_peer_pools(struct server *s, struct admin_rows *rows)
 
         if (row != NULL) {
             admin_put_int(row, p->id);
-            admin_put_int(row, 0);
-            admin_put_int(row, 0);
-            admin_put_int(row, 0);
-            admin_put_int(row, 0);
+            put_peer_figures(row, peer_find(&s->peers, (unsigned)p->id));
         }
     }
 }

@@ -35,7 +35,8 @@ static const struct {
 
 const char *client_state_name(const struct client *c)
 {
-    return states[c->state].name;
+    return c->state == CLIENT_CANCEL && client_cancel_waits(c) ? "waiting_cancel_req"
+                                                               : states[c->state].name;
 }
 
 /* For verbose: DEBUG is what happens a few times in a client's life, NOISE what comes with each transaction. */

@@ -93,7 +93,7 @@ struct client {
     uint8_t addr[16]; /* of the peer, network order */
     uint32_t vpid;
     uint32_t cancel_key; /* the four bytes of protocol 3.0 */
-    uint8_t *long_key;   /* protocol 3.2: owned; NULL: none */
+    uint8_t *long_key;   /* protocol 3.2: CANCEL_KEY_LONG_BYTES, owned; NULL: none */
     uint64_t id;
     usec_t connect_us;
     usec_t request_us; /* its last request */
@@ -134,8 +134,6 @@ struct client_grave {
     struct loop_deferred work;
     struct client *c;
 };
-
-#define CLIENT_LONG_KEY_BYTES 32
 
 /* --- life --- */
 
@@ -205,6 +203,12 @@ extern const struct lease_ops client_lease_ops;
 extern const struct lease_ops client_login_ops;
 void client_cancel_begin(struct client *c, const struct startup *s); /* client_cancel.c */
 void client_cancel_end(struct client *c);
+/* Gives @c its virtual pid and its secret, a long one for protocol 3.2. false: out of memory. */
+MUSTCHECK bool client_cancel_make_key(struct client *c, bool is_long);
+/* A client in CLIENT_CANCEL: its request waits for others ahead of it. */
+bool client_cancel_waits(const struct client *c);
+/* BackendKeyData for it. */
+void client_cancel_put_key(const struct client *c, struct buf *out);
 
 /* admin.c: the console. */
 void admin_session_begin(struct client *c);

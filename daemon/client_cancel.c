@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: ISC */
 /* A CancelRequest: finds the client it means, cancels what runs for it and for nobody else, and closes when the server
- * has read it, as PostgreSQL does. A request that fits nobody is closed without a word: it must not tell keys apart. */
+ * has read it, as PostgreSQL does. One for a client of another process goes to that peer and closes when the peer does.
+ * A request that fits nobody is closed without a word: it must not tell keys apart. */
 #include "daemon/admin.h"
 #include "daemon/client.h"
 
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
 #include "daemon/util/secret.h"
+#include "protocol/cancel_key.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct client_cancel {
     struct cancel_waiter waiter;
@@ -31,38 +35,94 @@ void client_cancel_end(struct client *c)
     }
 }
 
-static bool key_fits(const struct client *c, const struct startup *s)
-{
-    uint8_t key[4];
+/* --- keys --- */
 
-    if (c->long_key != NULL) {
-        return s->cancel_key_len == CLIENT_LONG_KEY_BYTES &&
-               secret_bytes_equal(c->long_key, s->cancel_key, CLIENT_LONG_KEY_BYTES);
+bool client_cancel_make_key(struct client *c, bool is_long)
+{
+    unsigned peer_id = (unsigned)c->server->config->settings.peer_id;
+    uint8_t key[CANCEL_KEY_SHORT_BYTES];
+
+    if (c->vpid == 0) {
+        c->vpid = server_take_slot(c->server, c);
     }
-    wire_store_u32(key, c->cancel_key);
-    return s->cancel_key_len == sizeof(key) && secret_bytes_equal(key, s->cancel_key, sizeof(key));
+    if (c->vpid == 0) {
+        return false;
+    }
+    secret_random(key, sizeof(key));
+    cancel_key_mark(peer_id, key);
+    c->cancel_key = wire_load_u32(key);
+    if (!is_long) {
+        return true;
+    }
+    c->long_key = malloc(CANCEL_KEY_LONG_BYTES);
+    if (c->long_key == NULL) {
+        return false;
+    }
+    secret_random(c->long_key, CANCEL_KEY_LONG_BYTES);
+    cancel_key_mark(peer_id, c->long_key);
+    return true;
 }
 
-void client_cancel_begin(struct client *c, const struct startup *s)
+void client_cancel_put_key(const struct client *c, struct buf *out)
 {
-    struct client *target = server_client_by_pid(c->server, s->cancel_pid);
+    uint8_t key[CANCEL_KEY_SHORT_BYTES];
+
+    wire_store_u32(key, c->cancel_key);
+    if (c->long_key != NULL) {
+        startup_put_key(out, c->vpid, c->long_key, CANCEL_KEY_LONG_BYTES);
+    } else {
+        startup_put_key(out, c->vpid, key, sizeof(key));
+    }
+}
+
+static bool key_fits(const struct client *c, const struct cancel_key *key)
+{
+    uint8_t own[CANCEL_KEY_SHORT_BYTES];
+
+    if (c->long_key != NULL) {
+        return key->len == CANCEL_KEY_LONG_BYTES &&
+               secret_bytes_equal(c->long_key, key->secret, CANCEL_KEY_LONG_BYTES);
+    }
+    wire_store_u32(own, c->cancel_key);
+    return key->len == sizeof(own) && secret_bytes_equal(own, key->secret, sizeof(own));
+}
+
+/* --- a request --- */
+
+static void refuse(struct client *c, uint64_t *counter, const char *why)
+{
+    static struct log_rate rate;
+
+    (*counter)++;
+    if (log_rate_ok(&rate, 20)) {
+        client_log(c, LOG_LOG_LEVEL, "cancel request %s (%" PRIu64 " so far)", why, *counter);
+    }
+    client_close_quiet(c, "failed cancel request");
+}
+
+/* @c is no session: from now on it waits for the end of its request. false: it is closed. */
+static bool become_cancel(struct client *c)
+{
     struct client_cancel *cancel = calloc(1, sizeof(*cancel));
 
-    if (target == NULL || cancel == NULL || !key_fits(target, s)) {
-        static struct log_rate rate;
-
-        free(cancel);
-        if (log_rate_ok(&rate, 20)) {
-            client_log(c, LOG_LOG_LEVEL, "cancel request for an unknown or finished client");
-        }
-        client_close_quiet(c, "failed cancel request");
-        return;
+    if (cancel == NULL) {
+        client_close_quiet(c, "out of memory");
+        return false;
     }
     cancel->c = c;
-    c->u.login = client_login_free(c->u.login);
     cancel->waiter.done = on_done;
+    c->u.login = client_login_free(c->u.login);
     client_set_state(c, CLIENT_CANCEL);
     c->u.cancel = cancel;
+    return true;
+}
+
+static void cancel_own(struct client *c, struct client *target)
+{
+    c->server->cancels.n_own++;
+    if (!become_cancel(c)) {
+        return;
+    }
     if (target->state == CLIENT_CONSOLE) {
         admin_session_cancel(target);
         client_close_quiet(c, "cancel request done");
@@ -79,7 +139,60 @@ void client_cancel_begin(struct client *c, const struct startup *s)
         return;
     }
     if (target->lease.state != LEASE_HELD || inflight_is_empty(&target->lease.backend->inflight) ||
-        cancel_start(target->lease.backend, &cancel->waiter, CANCEL_FROM_CLIENT) == CANCEL_NO) {
+        cancel_start(target->lease.backend, &c->u.cancel->waiter, CANCEL_FROM_CLIENT) ==
+            CANCEL_NO) {
         client_close_quiet(c, "cancel request: nothing to cancel");
     }
+}
+
+/* The client that is meant is another process's. */
+static void pass_on(struct client *c, struct cancel_key *key)
+{
+    struct server *s = c->server;
+    unsigned own = (unsigned)s->config->settings.peer_id;
+    unsigned id = cancel_key_peer(key);
+    struct peer *peer = own == 0 || id == own ? NULL : peer_find(&s->peers, id);
+    size_t len;
+
+    if (peer == NULL) {
+        refuse(c, &s->cancels.n_unknown, "for an unknown or finished client");
+        return;
+    }
+    if (key->hops >= CANCEL_KEY_HOPS_MAX) {
+        refuse(c, &s->cancels.n_circling,
+               "was passed on too often: the addresses in [peers] lead to the wrong processes");
+        return;
+    }
+    if (!become_cancel(c)) {
+        return;
+    }
+    len = cancel_key_pass_on(key);
+    if (!peer_forward(peer, key->pid, key->secret, len, &c->u.cancel->waiter)) {
+        client_close_quiet(c, "cancel request: too many wait for this peer");
+        return;
+    }
+    s->cancels.n_forwarded++;
+}
+
+/* Who has the very key is looked for here first, so keys stay good when peer_id changes. */
+void client_cancel_begin(struct client *c, const struct startup *s)
+{
+    struct client *target = server_client_by_pid(c->server, s->cancel_pid);
+    struct cancel_key key;
+
+    if (!cancel_key_read(s->cancel_pid, s->cancel_key, s->cancel_key_len, &key)) {
+        refuse(c, &c->server->cancels.n_unknown, "with a key that is none of ours");
+        return;
+    }
+    if (target != NULL && key_fits(target, &key)) {
+        cancel_own(c, target);
+    } else {
+        pass_on(c, &key);
+    }
+    explicit_bzero(&key, sizeof(key));
+}
+
+bool client_cancel_waits(const struct client *c)
+{
+    return c->u.cancel->waiter.in != NULL && !c->u.cancel->waiter.is_sent;
 }

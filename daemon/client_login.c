@@ -9,7 +9,6 @@
 
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
-#include "daemon/util/secret.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -106,39 +105,20 @@ static void put_parameters(struct client *c, const struct params *reported, stru
     }
 }
 
-static bool make_key(struct client *c)
-{
-    c->vpid = server_take_slot(c->server, c);
-    secret_random(&c->cancel_key, sizeof(c->cancel_key));
-    if (c->u.login->startup.version >= PROTOCOL_3_2) {
-        c->long_key = malloc(CLIENT_LONG_KEY_BYTES);
-        if (c->long_key != NULL) {
-            secret_random(c->long_key, CLIENT_LONG_KEY_BYTES);
-        }
-    }
-    return c->vpid != 0 && (c->u.login->startup.version < PROTOCOL_3_2 || c->long_key != NULL);
-}
-
 void client_welcome(struct client *c, const struct params *reported)
 {
     struct server *s = c->server;
     const char *message = s->config->settings.login_notify_message;
     struct buf out = c->u.login->reply;
-    uint8_t key[4];
 
-    if (!make_key(c)) {
+    if (!client_cancel_make_key(c, c->u.login->startup.version >= PROTOCOL_3_2)) {
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return;
     }
     c->u.login->reply = BUF_INIT(0);
     startup_put_auth_ok(&out);
     put_parameters(c, reported, &out);
-    wire_store_u32(key, c->cancel_key);
-    if (c->long_key != NULL) {
-        startup_put_key(&out, c->vpid, c->long_key, CLIENT_LONG_KEY_BYTES);
-    } else {
-        startup_put_key(&out, c->vpid, key, sizeof(key));
-    }
+    client_cancel_put_key(c, &out);
     if (*message != '\0') {
         error_msg_put_text(&out, 'N', "NOTICE", "00000", message, NULL, NULL);
     }

@@ -31,6 +31,7 @@ struct plan {
     struct config *config;         /* to be in force */
     const struct userlist *before; /* the auth_file in force until now */
     struct tls_context *tls;
+    struct list peers; /* struct peer: those of [peers] */
     struct planned *items;
     unsigned n;
     unsigned room;
@@ -50,6 +51,7 @@ static void plan_done(struct plan *p)
         }
     }
     free(p->items);
+    peer_list_done(&p->peers);
     tls_context_unref(p->tls);
 }
 
@@ -121,6 +123,29 @@ static bool plan_databases(struct plan *p)
         if (!db->is_gone && config_database(p->config, db->name) == NULL && !plan_unnamed(p, db)) {
             return false;
         }
+    }
+    return true;
+}
+
+/* An entry for this process itself is allowed, so that all may have the same list. */
+static bool plan_peers(struct plan *p)
+{
+    const struct settings *set = &p->config->settings;
+    const struct peer_config *e = NULL;
+
+    while ((e = config_next_peer(p->config, e)) != NULL) {
+        int size = e->pool_size == OPTION_UNSET ? set->default_pool_size : e->pool_size;
+        struct peer *peer;
+
+        if (e->id == set->peer_id) {
+            continue;
+        }
+        peer = peer_new((unsigned)e->id, e->target.name, e->target.port,
+                        (unsigned)MIN(size, PEER_SIZE_MAX));
+        if (peer == NULL) {
+            return false;
+        }
+        list_add_tail(&p->peers, &peer->link);
     }
     return true;
 }
@@ -381,6 +406,8 @@ static void commit(struct plan *p)
     struct server *s = p->server;
 
     commit_env(s->env, &p->config->settings);
+    s->peers.wait_us = p->config->settings.cancel_wait_timeout_us;
+    peers_replace(&s->peers, &p->peers);
     commit_users(p);
     for (unsigned i = 0; i < p->n; i++) {
         commit_database(p, &p->items[i]);
@@ -398,9 +425,11 @@ static bool apply(struct server *s, struct config *next, struct config_errors *e
     struct plan p = {.server = s, .config = next, .before = s->config->userlist};
     struct config *old = s->config;
     struct config_errors ignored = CONFIG_ERRORS_INIT;
-    bool ok = plan_tls(&p, errors);
+    bool ok;
 
-    if (ok && !plan_databases(&p)) {
+    list_init(&p.peers);
+    ok = plan_tls(&p, errors);
+    if (ok && (!plan_peers(&p) || !plan_databases(&p))) {
         config_errors_add(errors, NULL, 0, "out of memory");
         ok = false;
     }

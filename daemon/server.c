@@ -14,13 +14,13 @@
 #include "daemon/systemd.h"
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
+#include "protocol/cancel_key.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SLOTS_AT_FIRST 64U
-#define SLOTS_MAX (1U << 24) /* of virtual pids; far above any limit of descriptors */
 #define MOCK_CACHE_ENTRIES 64U
 /* Standard streams, epoll, log, pid file, resolver, and some room. */
 #define DESCRIPTORS_BESIDES 64U
@@ -58,6 +58,9 @@ static bool make_parts(struct server *s, const char *ini_path)
     s->canon = canon_new();
     s->console = calloc(1, sizeof(*s->console));
     s->resolver = resolver_new(s->loop, &r, on_host_moved, s);
+    if (s->resolver != NULL) {
+        peers_init(&s->peers, s->loop, s->resolver);
+    }
     s->env = s->resolver == NULL ? NULL : pool_env_new(s->loop, s->resolver, &s->env_ops);
     return s->ini_path != NULL && s->mock_cache != NULL && s->canon != NULL && s->console != NULL &&
            s->env != NULL;
@@ -171,6 +174,9 @@ struct server *server_free(struct server *s)
     }
     if (s->env != NULL) {
         free_env(s);
+    }
+    if (s->resolver != NULL) {
+        peers_done(&s->peers);
     }
     loop_defer_cancel(s->loop, &s->changed);
     loop_defer_cancel(s->loop, &s->sweep);
@@ -391,9 +397,6 @@ static bool grow_slots(struct server *s)
     uint32_t n = s->n_slots == 0 ? SLOTS_AT_FIRST : s->n_slots * 2;
     struct client **slots;
 
-    if (n > SLOTS_MAX) {
-        return false;
-    }
     slots = reallocarray(s->slots, n, sizeof(*slots));
     if (slots == NULL) {
         return false;
@@ -412,6 +415,9 @@ uint32_t server_take_slot(struct server *s, struct client *c)
     while (i < s->n_slots && s->slots[i] != NULL) {
         i++;
     }
+    if (i == CANCEL_KEY_SLOT_MAX) {
+        return 0; /* a million clients */
+    }
     if (i == s->n_slots) {
         if (!grow_slots(s)) {
             return 0;
@@ -420,21 +426,26 @@ uint32_t server_take_slot(struct server *s, struct client *c)
     }
     s->slots[i] = c;
     s->first_free_hint = i + 1; /* none below is free */
-    return i + 1;
+    return cancel_key_pid((unsigned)s->config->settings.peer_id, i + 1);
 }
 
 void server_give_slot(struct server *s, uint32_t vpid)
 {
-    if (vpid == 0 || vpid > s->n_slots) {
+    uint32_t slot = cancel_key_slot(vpid);
+
+    if (slot == 0 || slot > s->n_slots) {
         return;
     }
-    s->slots[vpid - 1] = NULL;
-    s->first_free_hint = MIN(s->first_free_hint, vpid - 1);
+    s->slots[slot - 1] = NULL;
+    s->first_free_hint = MIN(s->first_free_hint, slot - 1);
 }
 
 struct client *server_client_by_pid(const struct server *s, uint32_t vpid)
 {
-    return vpid == 0 || vpid > s->n_slots ? NULL : s->slots[vpid - 1];
+    uint32_t slot = cancel_key_slot(vpid);
+    struct client *c = slot == 0 || slot > s->n_slots ? NULL : s->slots[slot - 1];
+
+    return c == NULL || c->vpid != vpid ? NULL : c;
 }
 
 /* --- descriptors --- */

@@ -9,6 +9,7 @@
 #include "daemon/util/list.h"
 #include "daemon/util/loop.h"
 #include "pool/env.h"
+#include "pool/peer.h"
 #include "pool/pool.h"
 #include "protocol/scram.h"
 #include "protocol/tls.h"
@@ -38,9 +39,19 @@ struct server_waiter {
     void (*fn)(struct server_waiter *w);
 };
 
+/* What became of the CancelRequests of clients and peers. */
+struct cancel_figures {
+    uint64_t n_own;       /* for a client of this process */
+    uint64_t n_forwarded; /* passed on to a peer */
+    uint64_t n_unknown;   /* fits nobody: a finished client, an unknown peer, a forged key */
+    uint64_t n_circling;  /* passed on too often */
+};
+
 struct server {
     struct loop *loop;
     struct resolver *resolver;
+    struct peers peers;
+    struct cancel_figures cancels;
     struct pool_env *env;
     struct config *config; /* in force; owned */
     enum server_state state;
@@ -59,7 +70,7 @@ struct server {
     struct list consoles;     /* clients of the console */
     struct database *console; /* its figures in SHOW STATS; nothing else of it is of use */
     struct loop_timer login_timer;
-    struct client **slots; /* by virtual pid - 1; NULL: free */
+    struct client **slots; /* by slot - 1; NULL: free */
     uint32_t n_slots;
     uint32_t first_free_hint;
     unsigned n_clients;   /* every connection of a client counts, also before its login */
@@ -121,7 +132,7 @@ void server_resume_all(struct server *s);
 /* No server connection exists that is more than idle; @db NULL: in no database. */
 bool server_is_drained(const struct server *s, const struct database *db);
 
-/* Takes a slot for @c: its virtual pid, 1 or more; 0: out of memory. */
+/* Takes a slot for @c: its virtual pid, by which its peers know it too; 0: out of memory, or of slots. */
 MUSTCHECK uint32_t server_take_slot(struct server *s, struct client *c);
 void server_give_slot(struct server *s, uint32_t vpid);
 struct client *server_client_by_pid(const struct server *s, uint32_t vpid);

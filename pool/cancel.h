@@ -23,6 +23,7 @@ enum cancel_origin {
 struct cancel_waiter {
     struct list_node link;
     struct list *in; /* NULL: waits for nothing */
+    bool is_sent;    /* the request is on its way; else it waits for its turn */
     void (*done)(struct cancel_waiter *w);
 };
 

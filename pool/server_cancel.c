@@ -255,3 +255,8 @@ struct server_cancel *server_cancel_free(struct server_cancel *c)
     free(c);
     return NULL;
 }
+
+bool server_cancel_is_connecting(const struct server_cancel *c)
+{
+    return c->state == CANCEL_CONNECTING;
+}

@@ -44,4 +44,6 @@ MUSTCHECK struct server_cancel *server_cancel_new(struct loop *loop,
                                                   server_cancel_fn fn, void *owner);
 struct server_cancel *server_cancel_free(struct server_cancel *c);
 
+bool server_cancel_is_connecting(const struct server_cancel *c);
+
 #endif

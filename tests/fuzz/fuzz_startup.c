@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Any bytes as the first packet of a connection. What is taken lies within the packet and can be answered. */
 #include "daemon/util/fatal.h"
+#include "protocol/cancel_key.h"
 #include "protocol/startup.h"
 #include "protocol/wire.h"
 
@@ -30,6 +31,23 @@ static void check_message(const struct startup *s, const uint8_t *data)
     buf_done(&b);
 }
 
+static void check_key(const struct startup *s)
+{
+    struct cancel_key key;
+    struct cancel_key next;
+    size_t len;
+
+    if (!cancel_key_read(s->cancel_pid, s->cancel_key, s->cancel_key_len, &key)) {
+        return;
+    }
+    fatal_unless(cancel_key_peer(&key) <= 16383);
+    next = key;
+    len = cancel_key_pass_on(&next);
+    fatal_unless(len <= sizeof(next.secret) && cancel_key_read(next.pid, next.secret, len, &next));
+    fatal_unless(next.hops == (uint8_t)(key.hops + 1) &&
+                 cancel_key_peer(&next) == cancel_key_peer(&key));
+}
+
 static void check(const uint8_t *data, size_t size)
 {
     static struct startup s;
@@ -51,6 +69,7 @@ static void check(const uint8_t *data, size_t size)
     } else if (s.kind == STARTUP_CANCEL_REQUEST) {
         fatal_unless(s.cancel_key_len >= 4 && s.cancel_key_len <= CANCEL_KEY_MAX_BYTES);
         fatal_unless(s.cancel_key + s.cancel_key_len == data + s.total);
+        check_key(&s);
     }
 }
 

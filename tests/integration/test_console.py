@@ -18,7 +18,7 @@ from daemon_process import PASSWORDS
 from wire import (Client, Closed, ServerError, bind, cancel_request, close, copy_data, copy_done, describe, execute, msg, parse, query, raw,
                   startup, sync)
 
-TEXT, INT4, NUMERIC = 25, 23, 1700
+TEXT, INT4, INT8, NUMERIC = 25, 23, 20, 1700
 
 CONNECTION = ("type user database replication state addr port:i local_addr local_port:i connect_time request_time wait:i "
               "wait_us:i close_needed:i ptr link remote_pid:i tls application_name prepared_statements:i id:i")
@@ -52,7 +52,8 @@ COLUMNS = {
     "STATE": "key value",
     "LISTS": "list items:i",
     "PEERS": "peer_id:i host port:i pool_size:i",
-    "PEER_POOLS": "peer_id:i cl_active_cancel_req:i cl_waiting_cancel_req:i sv_active_cancel:i sv_login:i",
+    "PEER_POOLS": "peer_id:i cl_active_cancel_req:i cl_waiting_cancel_req:i sv_active_cancel:i sv_login:i "
+                  "passed_on:l failed:l",
     "VERSION": "version",
     "MEM": "name size:i used:i free:i memtotal:i",
     "DNS_HOSTS": "hostname ttl addrs",
@@ -63,7 +64,7 @@ COLUMNS = {
 
 
 def columns_of(text):
-    kinds = {"": TEXT, "i": INT4, "n": NUMERIC}
+    kinds = {"": TEXT, "i": INT4, "l": INT8, "n": NUMERIC}
     return [(word.partition(":")[0], kinds[word.partition(":")[2]]) for word in text.split()]
 
 
