@@ -85,8 +85,8 @@ class FakePeer:
             with self._lock:
                 self.requests.append((pid, packet[12:]))
             self._gate.wait(60)
-        with self._lock:
-            self.n_open -= 1
+            with self._lock:  # before the daemon sees the end and opens the next one
+                self.n_open -= 1
 
     def release(self):
         self._gate.set()
