@@ -98,6 +98,7 @@ struct notify_work *notify_record(struct client *c)
         n->c = c;
         subscriber_init(&n->subscriber);
         c->notify = n;
+        c->lease.hears_commands = true;
     }
     w = new_work(n);
     if (w == NULL) {

@@ -31,11 +31,13 @@ struct client_notify *client_notify_free(struct client_notify *n);
 /* --- what the client sends --- */
 
 /* A message of a client without a server connection: does it LISTEN to something that the hub has to be told of first?
- * true: hold it back until client_hub_go_on(); or the client is closed. */
-bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f);
-/* A Query of which @len bytes are there. */
+ * true: hold it back until client_hub_go_on(); or the client is closed. *ret_silent: a Query that was looked through, and
+ * has no LISTEN in it; not touched else. */
+bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f,
+                             bool *ret_silent);
+/* A Query of which @len bytes are there. @silent: as client_notify_must_wait() found. */
 enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size_t len,
-                                        const struct frame *f);
+                                        const struct frame *f, bool silent);
 /* A Parse of @stmt: only NOTIFY_GO_ON or NOTIFY_REFUSE. */
 enum notify_verdict client_notify_parse(const struct client *c, struct stmt *stmt);
 /* A Bind of @stmt (NULL: not known). */

@@ -209,7 +209,8 @@ static enum notify_verdict announce(struct client *c, struct notify_work *w, con
     return NOTIFY_WAIT;
 }
 
-bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f)
+bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f,
+                             bool *ret_silent)
 {
     const char *text = (const char *)m + FRAME_HEADER_BYTES;
     const char *end = (const char *)m + f->total;
@@ -227,8 +228,11 @@ bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, con
                   ? memchr(text, '\0', (size_t)(end - text))
                   : end;
     }
-    if (LIKELY(!sql_might_contain(text, (size_t)(end - text), "listen")) ||
-        !has_listen(text, (size_t)(end - text))) {
+    if (LIKELY(!sql_might_contain(text, (size_t)(end - text), "listen"))) {
+        *ret_silent = f->type == 'Q';
+        return false;
+    }
+    if (!has_listen(text, (size_t)(end - text))) {
         return false;
     }
     w = notify_record(c);
@@ -251,7 +255,7 @@ static bool notifies(const struct client *c, const char *text, size_t len, bool 
 }
 
 enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size_t len,
-                                        const struct frame *f)
+                                        const struct frame *f, bool silent)
 {
     const char *text = (const char *)m + FRAME_HEADER_BYTES;
     size_t text_len = f->total - FRAME_HEADER_BYTES - 1;
@@ -259,13 +263,16 @@ enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size
     bool listens;
     bool notes;
 
+    if (LIKELY(silent && c->notify == NULL && c->pool->hub == NULL)) {
+        return NOTIFY_GO_ON;
+    }
     if ((!notify_relays(c) && !notify_refuses(c)) || f->total > SCAN_MAX_BYTES) {
         return NOTIFY_GO_ON;
     }
     if (len < f->total) {
         return NOTIFY_MORE;
     }
-    listens = sql_might_contain(text, text_len, "listen");
+    listens = !silent && sql_might_contain(text, text_len, "listen");
     if (LIKELY(!listens && c->notify == NULL && !notify_hub_is_used(c->pool))) {
         return NOTIFY_GO_ON;
     }

@@ -201,7 +201,7 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
     size_t taken;
 
     if (c->pool->limits.mode != POOL_SESSION) {
-        switch (client_notify_query(c, m, len, f)) {
+        switch (client_notify_query(c, m, len, f, r->is_silent)) {
         case NOTIFY_GO_ON:
             break;
         case NOTIFY_ALONE:
@@ -371,6 +371,7 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
     if (c->skipping) {
         return skip_to_sync(c, len, &f);
     }
+    r->is_silent = false;
     if (c->lease.state != LEASE_HELD) {
         taken = answer_alone(c, m, len, &f);
         if (taken > 0 || c->state == CLIENT_CLOSED) {
@@ -379,7 +380,7 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
         if (f.total <= PATIENT_BYTES && len < f.total) {
             return 0;
         }
-        if (UNLIKELY(client_notify_must_wait(c, m, len, &f))) {
+        if (UNLIKELY(client_notify_must_wait(c, m, len, &f, &r->is_silent))) {
             if (c->state != CLIENT_CLOSED) {
                 relay_hold(r, HOLD_HUB);
             }

@@ -13,6 +13,7 @@ struct relay {
     struct client *c;
     struct backend *b; /* NULL: no server connection yet */
     bool is_open;      /* b is there and alive: out may be used */
+    bool is_silent;    /* the message at hand is a Query without LISTEN */
     struct outvec out;
 };
 

@@ -172,6 +172,7 @@ static void on_tag(struct reader *rd, const uint8_t *m, size_t len)
     const char *tag = (const char *)m + FRAME_HEADER_BYTES;
 
     if (m[len - 1] == '\0' && b->lease != NULL && b->lease->ops->command != NULL &&
+        (tag[0] == 'L' || b->lease->hears_commands) &&
         inflight_head(&b->inflight)->origin == INFLIGHT_OF_CLIENT) {
         b->listens = b->listens || (tag[0] == 'L' && strcmp(tag, "LISTEN") == 0);
         b->lease->ops->command(b->lease, tag);
@@ -655,6 +656,14 @@ static bool go_on_gathering(struct reader *rd, const uint8_t **data, size_t *len
     return true;
 }
 
+/* LISTEN, DISCARD, DEALLOCATE, RESET, and others with these letters: on_tag() looks at them. */
+static bool tag_matters(const struct lease *l, const uint8_t *m)
+{
+    uint8_t first = m[FRAME_HEADER_BYTES];
+
+    return first == 'L' || first == 'D' || first == 'R' || l->hears_commands;
+}
+
 /* How many bytes of @data are whole messages that the owner gets as they are, and that concern nobody else: rows, their
  * description, the small answers of the extended protocol. That is most of what a server says. */
 static size_t skim(struct backend *b, const uint8_t *data, size_t len)
@@ -666,7 +675,8 @@ static size_t skim(struct backend *b, const uint8_t *data, size_t len)
         return 0;
     }
     while (frame_peek(msg_from_server, data + at, len - at, &f) == FRAME_OK &&
-           f.total <= len - at && inflight_skim(&b->inflight, f.type)) {
+           f.total <= len - at && (f.type != 'C' || !tag_matters(b->lease, data + at)) &&
+           inflight_skim(&b->inflight, f.type)) {
         at += f.total;
     }
     return at;

@@ -174,7 +174,7 @@ static const struct {
     ['1'] = {.ends = BIT(INFLIGHT_PARSE), .is_plain = true},
     ['2'] = {.ends = BIT(INFLIGHT_BIND), .is_plain = true},
     ['3'] = {.ends = BIT(INFLIGHT_CLOSE), .is_plain = true},
-    ['C'] = {.part_of = QUERY, .ends = EXECUTE},
+    ['C'] = {.part_of = QUERY, .ends = EXECUTE, .is_plain = true},
     ['D'] = {.part_of = QUERY | EXECUTE, .is_plain = true},
     ['G'] = {.part_of = QUERY | EXECUTE},
     ['H'] = {.part_of = QUERY | EXECUTE},

@@ -140,7 +140,7 @@ enum inflight_step inflight_step(struct inflight *f, uint8_t type);
 
 /* The quick way for most messages, inflight_step() and inflight_pop() in one: true when @type goes on with the answer to
  * the client's own request, or ends it and another's answer follows, and there is nothing else to be done about it.
- * false: nothing has changed. */
+ * Not for a CommandComplete whose tag matters. false: nothing has changed. */
 bool inflight_skim(struct inflight *f, uint8_t type);
 
 /* Removes the head, and COPY_ENDs that have served. */

@@ -57,7 +57,7 @@ struct lease_ops {
     void (*ready)(struct lease *l, uint8_t status);
     /* A tracked parameter was reported by the server. true: the owner is to hear of it. */
     bool (*parameter)(struct lease *l, const char *name, const char *value);
-    /* Any CommandComplete; for those who follow LISTEN. May be NULL. */
+    /* A LISTEN has completed; with hears_commands any CommandComplete. May be NULL. */
     void (*command)(struct lease *l, const char *tag);
     /* A NotificationResponse on the held server connection, in a mode in which the hub speaks for it. May be NULL. */
     void (*notification)(struct lease *l, const uint8_t *m, size_t len);
@@ -88,7 +88,9 @@ struct lease {
         *opening; /* LEASE_WAITING: the one that is being opened for it; NULL: not its turn yet */
     uint32_t
         owner_pid; /* the owner's virtual pid, for who asks whose server connection it is; 0: none */
-    bool told_waiting;       /* the owner was told that it waits (query_wait_notify) */
+    bool told_waiting; /* the owner was told that it waits (query_wait_notify) */
+    bool
+        hears_commands; /* the owner wants ops->command for every CommandComplete, not for LISTEN alone */
     struct backend *backend; /* LEASE_HELD */
     struct pool *pool;       /* LEASE_WAITING, LEASE_HELD */
     const struct lease_ops *ops;
