@@ -383,6 +383,10 @@ static bool read_method(struct rule_reader *r)
             return check_method_place(r);
         }
     }
+    if (r->rule->conn_type == HBA_LOCAL && strcmp(t->text, "ident") == 0) {
+        r->rule->method = AUTH_TYPE_PEER; /* its old name on a Unix socket, as in PostgreSQL */
+        return true;
+    }
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         if (strcmp(t->text, refused[i]) == 0) {
             fault(r, "method %s is PostgreSQL's, but this pooler does not have it: %s", t->text,

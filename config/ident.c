@@ -2,6 +2,7 @@
 #include "config/ident.h"
 
 #include "config/auth_tokens.h"
+#include "config/ident_regex.h"
 #include "daemon/util/fatal.h"
 
 #include <regex.h>
@@ -47,45 +48,25 @@ static void line_done(struct ident_line *l)
     free(l->pg_user);
 }
 
-/* Escapes that PostgreSQL's expressions know and POSIX's read as something else would silently let
- * in other people. */
-static bool escapes_are_posix(const char *expression)
-{
-    for (const char *p = expression; *p != '\0'; p++) {
-        if (*p != '\\') {
-            continue;
-        }
-        p++;
-        if (*p == '\0') {
-            return true; /* regcomp() refuses it */
-        }
-        if (((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z')) && strchr("wWsS", *p) == NULL) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* On success the line owns a compiled expression. */
 static bool compile(struct ident_line *l, const char *expression, struct config_errors *errors,
                     const char *file, unsigned line)
 {
+    struct buf posix = BUF_INIT(IDENT_REGEX_GROWTH * strlen(expression) + 1);
+    const char *refused = ident_regex_translate(expression, &posix);
     char why[200];
     int error;
 
-    if (!escapes_are_posix(expression)) {
-        config_errors_add(errors, file, line,
-                          "\"/%.60s\": an escape that POSIX does not know: POSIX extended regular "
-                          "expressions, such as "
-                          "[0-9] for \\d",
-                          expression);
-        return false;
+    if (refused == NULL) {
+        error = regcomp(&l->regex, buf_cstr(&posix), REG_EXTENDED);
+        if (error != 0) {
+            (void)regerror(error, &l->regex, why, sizeof(why));
+            refused = why;
+        }
     }
-    error = regcomp(&l->regex, expression, REG_EXTENDED);
-    if (error != 0) {
-        (void)regerror(error, &l->regex, why, sizeof(why));
-        config_errors_add(errors, file, line, "\"/%.60s\": %s: POSIX extended regular expressions",
-                          expression, why);
+    buf_done(&posix);
+    if (refused != NULL) {
+        config_errors_add(errors, file, line, "\"/%.60s\": %s", expression, refused);
         return false;
     }
     l->system_kind = SYSTEM_USER_REGEX;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* The ident map file: which name from outside (peer's system user, a certificate's common name) may
  * log in as which database user, under a map name that HBA rules refer to. Format and matching are
- * PostgreSQL's (pg_ident.conf); a system user that begins with '/' is a regular expression, POSIX
- * extended. Pure once loaded. */
+ * PostgreSQL's (pg_ident.conf); a system user that begins with '/' is a regular expression (ident_regex.h says which).
+ * Pure once loaded. */
 #ifndef PGPOOLD_CONFIG_IDENT_H
 #define PGPOOLD_CONFIG_IDENT_H
 
