@@ -65,6 +65,7 @@ static const char *const load_balance_words[] = {"disable", "round-robin", NULL}
 static const char *const session_attrs_words[] = {
     "any", "read-write", "read-only", "primary", "standby", "prefer-standby", NULL};
 static const char *const abandoned_words[] = {"cancel", "wait", "close", NULL};
+static const char *const log_format_words[] = {"plain", "json", NULL};
 static const char *const notify_mode_words[] = {"relay", "refuse", "off", NULL};
 static const char *const notify_gap_words[] = {"disconnect", "notice", NULL};
 
@@ -150,6 +151,11 @@ static const struct option options[] = {
 #undef GROUP
 
 #define GROUP .group = "Logging"
+    {CHOICE(log_format, "plain", log_format_words, G(enum log_format_word, log_format)), OWN,
+     RELOAD, GROUP,
+     .help =
+         "plain: lines for people and for PgBouncer's tools. json: one object in each line, for "
+         "log collectors; syslog goes on getting plain text."},
     {STRING(logfile, "", G_STR(logfile)), RELOAD, GROUP,
      .help = "File to append log lines to; opened anew at RELOAD, which suits logrotate."},
     {BOOLEAN(syslog, "0"), RELOAD, GROUP, .help = "Send log lines to syslog."},
@@ -170,8 +176,12 @@ static const struct option options[] = {
     {DURATION(stats_period, "60", G_US(stats_period)), .least = 100000, RELOAD, GROUP,
      .help = "How often the averages of SHOW STATS are worked out."},
     {BOOLEAN(echo, "0"), OWN, RELOAD, GROUP,
-     .help = "Log every statement with its duration. Values of parameters and passwords are left "
-             "out. May also be given for one database or user."},
+     .help =
+         "Log every statement with its duration. Passwords are left out, and values of "
+         "parameters while echo_parameters is off. May also be given for one database or user."},
+    {BOOLEAN(echo_parameters, "0"), OWN, RELOAD, GROUP,
+     .help = "Statements in the log show the values of their parameters, which may be anybody's "
+             "secrets. Never those of a statement with a password in it."},
     {DURATION(log_min_duration, "0", G_US(log_min_duration)), OWN, RELOAD, GROUP,
      .help = "Log statements that take at least this long, whether echo is on or not. 0: none."},
 #undef GROUP

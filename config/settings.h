@@ -71,6 +71,11 @@ enum target_session_attrs {
     TARGET_SESSION_ATTRS_PREFER_STANDBY,
 };
 
+enum log_format_word {
+    LOG_FORMAT_PLAIN,
+    LOG_FORMAT_JSON,
+};
+
 enum abandoned_query {
     ABANDONED_QUERY_CANCEL, /* send a cancel request, then roll back */
     ABANDONED_QUERY_WAIT,   /* let it run to its end, then roll back */
@@ -133,6 +138,8 @@ struct settings {
     usec_t stats_period_us;
     int verbose;
     bool echo;
+    bool echo_parameters;
+    enum log_format_word log_format;
     usec_t log_min_duration_us;
 
     /* the pools */

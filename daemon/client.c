@@ -106,12 +106,14 @@ const char *client_user_name(const struct client *c)
     return c->pool != NULL ? c->pool->user->name : "(nouser)";
 }
 
+/* A statement of client_echo.c, escaped, is the longest of its lines. */
+#define CLIENT_LOG_MAX_BYTES 3072
+#define STRANGERS_LINES_PER_SECOND 200
+
 void client_log(const struct client *c, enum log_level level, const char *fmt, ...)
 {
-    char text[1024];
+    char text[CLIENT_LOG_MAX_BYTES];
     char addr[CLIENT_ADDR_SIZE];
-    char user[160];
-    char database[160];
     va_list args;
 
     if (!log_is_on(level)) {
@@ -120,10 +122,10 @@ void client_log(const struct client *c, enum log_level level, const char *fmt, .
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, args); /* cut is meant */
     va_end(args);
-    log_write(level, "C-%p: %s/%s@%s:%u %s", (const void *)c,
-              log_escape(database, sizeof(database), client_database_name(c)),
-              log_escape(user, sizeof(user), client_user_name(c)), client_addr(c, addr), c->port,
-              text);
+    log_write_who(level,
+                  &(struct log_who){'C', c, client_database_name(c), client_user_name(c),
+                                    client_addr(c, addr), c->port},
+                  "%s", text);
 }
 
 /* --- life --- */
@@ -270,13 +272,22 @@ static void drain_socket(struct client *c)
     }
 }
 
+/* Whoever has not logged in is a stranger: he must not fill the disk. */
+static bool may_log_end(const struct client *c)
+{
+    static struct log_rate rate;
+
+    return c->pool != NULL || c->state == CLIENT_CONSOLE ||
+           log_rate_ok(&rate, STRANGERS_LINES_PER_SECOND);
+}
+
 static void close_now(struct client *c, const char *sqlstate, const char *reason)
 {
     struct server *s = c->server;
     struct client_grave *grave = malloc(sizeof(*grave));
     unsigned long long age_s = (clock_now_us() - c->connect_us) / USEC_PER_SEC;
 
-    if (s->config->settings.log_disconnections && c->state != CLIENT_CANCEL) {
+    if (s->config->settings.log_disconnections && c->state != CLIENT_CANCEL && may_log_end(c)) {
         char text[512];
 
         client_log(c, LOG_LOG_LEVEL, "closing because: %s (age=%llus)",
@@ -314,7 +325,7 @@ void client_close(struct client *c, const struct pg_error *e)
         char text[512];
         static struct log_rate rate;
 
-        if (log_rate_ok(&rate, 200)) {
+        if (log_rate_ok(&rate, STRANGERS_LINES_PER_SECOND)) {
             client_log(c, LOG_WARNING_LEVEL, "pooler error: %s",
                        log_escape(text, sizeof(text), e->message));
         }

@@ -442,6 +442,9 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
     } else if (c->pool->limits.mode != POOL_SESSION && body_at == FRAME_HEADER_BYTES + 1) {
         set_unnamed(r, NULL, 0);
     }
+    if (UNLIKELY(client_echo_is_on(c)) && c->pool->limits.mode == POOL_SESSION) {
+        client_echo_note(c, m + body_at, MIN(len, (size_t)f->total) - body_at);
+    }
     c->pool->db->stats.client_parse_count++;
     c->pool->db->stats.server_parse_count++;
     return relay_note(r, INFLIGHT_PARSE) ? relay_pass_on(r, m, len, f) : 0;
@@ -481,6 +484,17 @@ size_t extended_parse_alone(struct client *c, const uint8_t *m, size_t len, cons
 
 /* --- Bind --- */
 
+/* In session mode statements are not kept: their text is in the log with the Parse, a named one's name with each Bind. */
+static void echo_session_bind(struct client *c, const char *name)
+{
+    char text[160];
+
+    if (*name != '\0') {
+        (void)snprintf(text, sizeof(text), "execute \"%.140s\"", name); /* cut is meant */
+        client_echo_note(c, text, strlen(text));
+    }
+}
+
 size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
 {
     struct client *c = r->c;
@@ -497,6 +511,10 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
     }
     if (c->pool->limits.mode == POOL_SESSION) {
         c->pool->db->stats.bind_count++;
+        if (UNLIKELY(client_echo_is_on(c))) {
+            echo_session_bind(c, (const char *)m + name_at);
+            client_echo_parameters(c, m + rest_at, MIN(len, (size_t)f->total) - rest_at);
+        }
         return relay_note(r, INFLIGHT_BIND) ? relay_pass_on(r, m, len, f) : 0;
     }
     if (rest_at == name_at + 1) {
@@ -522,6 +540,7 @@ size_t extended_bind(struct relay *r, const uint8_t *m, size_t len, const struct
 
         if (stmt != NULL) {
             client_echo_note(c, stmt->body, stmt->body_len);
+            client_echo_parameters(c, m + rest_at, MIN(len, (size_t)f->total) - rest_at);
         }
     }
     client_notify_bind(c, (const char *)m + FRAME_HEADER_BYTES,

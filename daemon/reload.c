@@ -195,7 +195,8 @@ static bool apply_log(const struct server *s, const struct settings *set,
                       struct config_errors *errors)
 {
     const struct server_options *o = &s->options;
-    struct log_settings log = {.file = set->logfile,
+    struct log_settings log = {.format = set->log_format == LOG_FORMAT_JSON ? LOG_JSON : LOG_PLAIN,
+                               .file = set->logfile,
                                .to_stderr = !o->is_quiet && !o->is_daemon,
                                .to_syslog = set->syslog,
                                .syslog_ident = syslog_name(set),

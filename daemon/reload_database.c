@@ -441,6 +441,7 @@ static struct pool_limits limits_of(const struct pool *pool, const struct config
     lim.server_lifetime_us = first_set_us(d->server_lifetime_us, set->server_lifetime_us);
     lim.mode = mode_of(u == NULL ? POOL_MODE_UNSET : u->pool_mode, d->pool_mode, set->pool_mode);
     lim.echo = first_set(u == NULL ? OPTION_UNSET : u->echo, d->echo, set->echo) != 0;
+    lim.echo_parameters = set->echo_parameters;
     lim.forced_user = *d->user != '\0' && strcmp(d->user, pool->user->name) == 0;
     if (u != NULL) {
         limit_by_user(&lim, u);

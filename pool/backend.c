@@ -73,9 +73,10 @@ void backend_log(const struct backend *b, enum log_level level, const char *fmt,
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, args); /* cut is meant */
     va_end(args);
-    log_write(level, "S-%p: %s/%s@%s:%u %s", (const void *)b, b->pool->db->name,
-              b->pool->user->name, b->peer.text[0] != '\0' ? b->peer.text : b->host_name, b->port,
-              text);
+    log_write_who(level,
+                  &(struct log_who){'S', b, b->pool->db->name, b->pool->user->name,
+                                    b->peer.text[0] != '\0' ? b->peer.text : b->host_name, b->port},
+                  "%s", text);
 }
 
 bool backend_is_expired(const struct backend *b)

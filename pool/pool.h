@@ -35,6 +35,7 @@ struct pool_limits {
     bool reset_always;          /* server_reset_query in every mode */
     usec_t log_min_duration_us; /* statements that take as long are logged; 0: none */
     bool echo;                  /* every statement is logged */
+    bool echo_parameters;       /* ... with its parameters */
     bool fast_close;
     bool forced_user;  /* the pool has its own user, so it can be filled before a client comes */
     uint8_t mode;      /* POOL_SESSION, ... */

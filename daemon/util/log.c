@@ -6,6 +6,7 @@
 
 #include "daemon/util/clock.h"
 #include "daemon/util/fatal.h"
+#include "daemon/util/log_json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,6 +57,7 @@ enum stderr_kind {
 
 /* The logger is one of the two allowed globals (STYLE.md section 5). */
 static struct {
+    enum log_format format;
     unsigned verbose;
     bool to_stderr;
     bool to_syslog;
@@ -65,6 +67,7 @@ static struct {
     char ident[IDENT_MAX_BYTES]; /* openlog() keeps the pointer */
     unsigned left_out;           /* by log_rate_ok(), to be told with the next line */
     time_t stamp_second;         /* that @stamp and @zone belong to */
+    bool stamp_is_json;
     char stamp[24];
     char zone[16];
 } state = {.to_stderr = true, .file_fd = -1, .stamp_second = -1};
@@ -158,6 +161,7 @@ int log_setup(const struct log_settings *s)
         (void)close(state.file_fd);
     }
     state.file_fd = fd;
+    state.format = s->format;
     state.verbose = s->verbose;
     state.to_stderr = s->to_stderr;
     state.stderr_kind = find_stderr_kind();
@@ -195,27 +199,35 @@ static const char *put_prefix(char *at, const char *prefix, int len)
     return memcpy(at - len, prefix, (size_t)len);
 }
 
+/* date and time of the second of @wall_us, and its zone, go to state.stamp and state.zone. */
+static void stamp(uint64_t wall_us)
+{
+    time_t second = (time_t)(wall_us / USEC_PER_SEC);
+    bool is_json = state.format == LOG_JSON;
+    struct tm tm;
+
+    if (second == state.stamp_second && is_json == state.stamp_is_json) {
+        return;
+    }
+    if (localtime_r(&second, &tm) == NULL ||
+        strftime(state.stamp, sizeof(state.stamp), is_json ? "%FT%T" : "%F %T", &tm) == 0 ||
+        strftime(state.zone, sizeof(state.zone), is_json ? "%z" : "%Z", &tm) == 0) {
+        (void)snprintf(state.zone, sizeof(state.zone), "?"); /* a year or a zone too long for us */
+    }
+    state.stamp_second = second;
+    state.stamp_is_json = is_json;
+}
+
 static const char *prefix_with_time(char *at, enum log_level level)
 {
     char prefix[PREFIX_MAX_BYTES];
     uint64_t wall_us = clock_wall_now_us();
-    time_t second = (time_t)(wall_us / USEC_PER_SEC);
-    unsigned ms = (unsigned)(wall_us / USEC_PER_MSEC % 1000);
 
-    if (second != state.stamp_second) {
-        struct tm tm;
-
-        if (localtime_r(&second, &tm) == NULL ||
-            strftime(state.stamp, sizeof(state.stamp), "%F %T", &tm) == 0 ||
-            strftime(state.zone, sizeof(state.zone), "%Z", &tm) == 0) {
-            (void)snprintf(state.zone, sizeof(state.zone),
-                           "?"); /* a year or a zone too long for us */
-        }
-        state.stamp_second = second;
-    }
+    stamp(wall_us);
     return put_prefix(at, prefix,
-                      snprintf(prefix, sizeof(prefix), "%s.%03u %s [%d] %s ", state.stamp, ms,
-                               state.zone, (int)getpid(), levels[level].word));
+                      snprintf(prefix, sizeof(prefix), "%s.%03u %s [%d] %s ", state.stamp,
+                               (unsigned)(wall_us / USEC_PER_MSEC % 1000), state.zone,
+                               (int)getpid(), levels[level].word));
 }
 
 static const char *prefix_for_journal(char *at, enum log_level level)
@@ -257,6 +269,9 @@ static void send_line(enum log_level level, char *message, size_t len)
         message[len] = '\0';
         syslog(levels[level].priority, "%s %s", levels[level].word, message);
     }
+    if (state.format == LOG_JSON) {
+        return; /* the other destinations have it already */
+    }
     message[len++] = '\n';
     if (state.file_fd >= 0) {
         line = prefix_with_time(message, level);
@@ -294,31 +309,69 @@ static size_t cut(char *message, size_t len)
     return at + sizeof(CUT_MARK) - 1;
 }
 
-void log_write(enum log_level level, const char *fmt, ...)
+/* RFC 3339: the zone as +hh:mm. */
+static void put_json_time(char ret[64])
+{
+    uint64_t wall_us = clock_wall_now_us();
+
+    stamp(wall_us);
+    (void)snprintf(ret, 64, "%s.%03u%.3s:%s", state.stamp,
+                   (unsigned)(wall_us / USEC_PER_MSEC % 1000), state.zone,
+                   strlen(state.zone) == 5 ? state.zone + 3 : "00");
+}
+
+static void send_json(enum log_level level, const struct log_who *who, const char *text)
+{
+    char line[LINE_MAX_BYTES];
+    char time[64];
+    struct log_json_event e = {time, (int)getpid(), levels[level].word, who, text};
+    size_t room = 0;
+    size_t len;
+
+    put_json_time(time);
+    if (state.to_stderr && state.stderr_kind == STDERR_JOURNAL) {
+        room = (size_t)snprintf(line, 8, "<%d>", levels[level].priority);
+    }
+    len = log_json_line(line + room, sizeof(line) - room, &e);
+    if (state.file_fd >= 0) {
+        write_line(state.file_fd, line + room, len);
+    }
+    if (state.to_stderr && stderr_takes_a_line()) {
+        write_line(STDERR_FILENO, line, room + len);
+    }
+}
+
+static int put_who(char *ret, size_t size, const struct log_who *who)
+{
+    char database[160];
+    char user[160];
+
+    return snprintf(ret, size, "%c-%p: %s/%s@%s:%u ", who->kind, who->id,
+                    log_escape(database, sizeof(database), who->database),
+                    log_escape(user, sizeof(user), who->user), who->addr, who->port);
+}
+
+static void write_event(enum log_level level, const struct log_who *who, const char *fmt,
+                        va_list args)
 {
     /* One byte more than a message may have: cut() sees that there was more. */
     char line[PREFIX_MAX_BYTES + MESSAGE_MAX_BYTES + 2];
     char *message = line + PREFIX_MAX_BYTES;
-    int saved_errno = errno;
     unsigned left_out = state.left_out;
-    va_list args;
-    int n;
+    size_t text_at = 0;
     size_t len;
+    int n;
 
     state.left_out = 0;
-    if (!log_is_on(level)) {
-        return;
+    if (who != NULL) {
+        text_at = MIN((size_t)MAX(put_who(message, MESSAGE_MAX_BYTES + 2, who), 0),
+                      (size_t)MESSAGE_MAX_BYTES);
     }
-    if (state.stderr_kind == STDERR_UNKNOWN) {
-        state.stderr_kind = find_stderr_kind();
-    }
-    va_start(args, fmt);
-    n = vsnprintf(message, MESSAGE_MAX_BYTES + 2, fmt, args);
-    va_end(args);
+    n = vsnprintf(message + text_at, MESSAGE_MAX_BYTES + 2 - text_at, fmt, args);
     if (n < 0) {
         return;
     }
-    len = MIN((size_t)n, (size_t)MESSAGE_MAX_BYTES + 1);
+    len = MIN(text_at + (size_t)n, (size_t)MESSAGE_MAX_BYTES + 1);
     if (left_out > 0 && len <= MESSAGE_MAX_BYTES) {
         n = snprintf(message + len, MESSAGE_MAX_BYTES + 2 - len, " (and %u like it left out)",
                      left_out);
@@ -326,7 +379,49 @@ void log_write(enum log_level level, const char *fmt, ...)
     }
     len = cut(message, len);
     flatten(message, len);
+    if (state.format == LOG_JSON) {
+        message[len] = '\0';
+        send_json(level, who, message + text_at);
+        if (!state.to_syslog) {
+            return;
+        }
+    }
     send_line(level, message, len);
+}
+
+void log_write_who(enum log_level level, const struct log_who *who, const char *fmt, ...)
+{
+    int saved_errno = errno;
+    va_list args;
+
+    if (!log_is_on(level)) {
+        state.left_out = 0;
+        return;
+    }
+    if (state.stderr_kind == STDERR_UNKNOWN) {
+        state.stderr_kind = find_stderr_kind();
+    }
+    va_start(args, fmt);
+    write_event(level, who, fmt, args);
+    va_end(args);
+    errno = saved_errno;
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+    int saved_errno = errno;
+    va_list args;
+
+    if (!log_is_on(level)) {
+        state.left_out = 0;
+        return;
+    }
+    if (state.stderr_kind == STDERR_UNKNOWN) {
+        state.stderr_kind = find_stderr_kind();
+    }
+    va_start(args, fmt);
+    write_event(level, NULL, fmt, args);
+    va_end(args);
     errno = saved_errno;
 }
 
@@ -350,8 +445,7 @@ bool log_rate_ok(struct log_rate *site, unsigned burst)
 
 /* ---- escaping ---- */
 
-/* Bytes of the character at @p if it is good UTF-8 and no control character; 0: escape the byte. */
-static size_t harmless_char(const uint8_t *p)
+size_t log_harmless_char(const uint8_t *p)
 {
     uint32_t code;
     size_t n;
@@ -385,7 +479,7 @@ const char *log_escape(char *ret, size_t size, const char *text)
 
     fatal_unless(size > 0);
     while (*p != '\0') {
-        size_t n = harmless_char(p);
+        size_t n = log_harmless_char(p);
 
         if ((n > 0 ? n : 4) >= size - len) {
             break; /* what does not fit whole is left out */

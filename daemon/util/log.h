@@ -27,7 +27,13 @@ enum log_level {
     LOG_LEVELS,
 };
 
+enum log_format {
+    LOG_PLAIN,
+    LOG_JSON, /* to file and stderr; syslog gets the plain text */
+};
+
 struct log_settings {
+    enum log_format format;
     const char *file; /* borrowed during the call; NULL or "": none */
     bool to_stderr;
     bool to_syslog;
@@ -47,6 +53,18 @@ void log_done(void);
 
 bool log_is_on(enum log_level level);
 void log_write(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* Whose event it is: "C-0x55d0c8: database/user@addr:port " goes before the text. Names may be a peer's, unescaped. */
+struct log_who {
+    char kind;      /* 'C': client, 'S': server connection */
+    const void *id; /* to tell it from others, as SHOW has it */
+    const char *database;
+    const char *user;
+    const char *addr;
+    unsigned port;
+};
+void log_write_who(enum log_level level, const struct log_who *who, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 
 /* Rate limit for what a peer can cause: true while fewer than @burst events of this @site fell
  * in the last second. @site: a static object of the caller, zero at first. The next line that
@@ -71,5 +89,7 @@ bool log_rate_ok(struct log_rate *site, unsigned burst);
 /* Copies @text to @ret with control characters and bytes that are not UTF-8 as \xNN; all else
  * stays, quotes too. Cuts to @size bytes with the NUL, never inside a character. Returns @ret. */
 const char *log_escape(char *ret, size_t size, const char *text);
+/* Bytes of the character at @p if it is good UTF-8 and no control character; else 0. A NUL ends it. */
+size_t log_harmless_char(const uint8_t *p);
 
 #endif

@@ -348,6 +348,8 @@ static const struct {
     /* ours */
     {"echo", "0", true},
     {"log_min_duration", "0", true},
+    {"log_format", "plain", true},
+    {"echo_parameters", "0", true},
     {"connect_query", "", true},
     {"server_lifetime_jitter", "10", true},
     {"rollback_timeout", "10", true},

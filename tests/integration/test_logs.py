@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: ISC
+"""What is in the log, in which form, and what never is."""
+
+import json
+import re
+import signal
+import socket
+
+import pytest
+
+from wire import Client, bind, execute, parse, sync
+
+JSON_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d$")
+
+
+def objects(daemon):
+    return [json.loads(line) for line in daemon.log.splitlines()]
+
+
+def test_json_lines(pgpoold, worker_dir, eventually):
+    """Each line is an object, on stderr and in the file; names of a peer's choice cannot break out."""
+    file = worker_dir / "json.log"
+    daemon = pgpoold(log_format="json", logfile=file, echo=1)
+    with daemon.connect(application_name='"}\n{') as conn:
+        conn.execute("SELECT '\"}\u20ac'")
+    with pytest.raises(Exception):
+        daemon.connect(dbname='no"such\n', user="nobody\\")
+    eventually(lambda: any("statement" in event["message"] for event in objects(daemon)))
+    events = objects(daemon)
+    assert {event["message"] for event in events if "client" in event} <= \
+        {json.loads(line)["message"] for line in file.read_text().splitlines()}
+    file.unlink()
+    assert all(JSON_TIME.match(event["time"]) and event["pid"] == daemon.pid for event in events)
+    statement, = [event for event in events if event["message"].startswith("statement (")]
+    assert statement["message"].endswith("SELECT '\"}\u20ac'")
+    assert (statement["level"], statement["database"], statement["user"], statement["addr"]) == \
+        ("LOG", "test", "app", "127.0.0.1")
+    assert statement["client"].startswith("C-0x") and isinstance(statement["port"], int)
+    assert {event["server"] for event in events if "server" in event}
+
+
+def test_the_format_changes_with_a_reload(pgpoold):
+    daemon = pgpoold()
+    assert daemon.log.splitlines()[0][0].isdigit()
+    daemon.admin("SET log_format = 'json'")
+    daemon.psql("SELECT 1")
+    assert json.loads(daemon.log.splitlines()[-1])["message"]
+    daemon.reload()
+    daemon.psql("SELECT 1")
+    assert daemon.log.splitlines()[-1][0].isdigit()
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction", "statement"])
+def test_echo_shows_statements_of_the_extended_protocol(pgpoold, wire, mode):
+    daemon = pgpoold(pool_mode=mode, echo=1)
+    client = wire(daemon)
+    client.send(parse("", "select $1::text"), bind("", "", ["quiet"]), execute(), sync())
+    client.result()
+    client.send(parse("named", "select $1::int + 1"), sync())
+    client.result()
+    client.send(bind("", "named", ["4242"]), execute(), sync())
+    client.result()
+    daemon.wait_log(r"statement \(duration=.* ms\): select \$1::text")
+    daemon.wait_log(r"statement \(duration=.* ms\): (execute \"named\"|select \$1::int \+ 1)")
+    assert "select $1::int + 1" in daemon.log
+    assert "quiet" not in daemon.log and "4242" not in daemon.log
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_parameters_are_shown_when_that_is_asked_for(pgpoold, wire, mode):
+    daemon = pgpoold(pool_mode=mode, echo=1, echo_parameters=1)
+    client = wire(daemon)
+    client.send(parse("", "select $1::text, $2::int, $3::text"), bind("", "", ["it's", None, ""]), execute(), sync())
+    assert client.result().rows == [("it's", None, "")]
+    daemon.wait_log(r"select \$1::text, \$2::int, \$3::text \('it''s', NULL, ''\)$")
+    client.send(parse("", "select $1::text as password"), bind("", "", ["hush-hush"]), execute(), sync())
+    client.result()
+    daemon.wait_log(r"<statement with a password>$")
+    assert "hush-hush" not in daemon.log
+    daemon.admin("SET echo_parameters = 0")
+    client.send(parse("", "select $1::text as later"), bind("", "", ["not this"]), execute(), sync())
+    client.result()
+    daemon.wait_log(r"select \$1::text as later$")
+    assert "not this" not in daemon.log
+
+
+def test_binary_parameters_are_shown_as_bytes(pgpoold):
+    daemon = pgpoold(pool_mode="transaction", echo=1, echo_parameters=1)
+    with daemon.connect() as conn:
+        conn.execute("SELECT %b::bytea, %b::int4", (b"\x00\xff", 7)).fetchone()
+    daemon.wait_log(r"'\\x00ff', '\\x[0-9a-f]+'\)")
+
+
+def test_strangers_cannot_fill_the_disk(pgpoold, eventually):
+    """A thousand connections with garbage at once: the log counts what it leaves out."""
+    daemon = pgpoold(listen_backlog=2000, max_client_conn=3000)
+    daemon.signal(signal.SIGSTOP)
+    socks = []
+    try:
+        for _ in range(1000):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex((daemon.host, daemon.port))
+            socks.append(sock)
+        for sock in socks:
+            sock.setblocking(True)
+            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    finally:
+        daemon.signal(signal.SIGCONT)
+    for sock in socks:
+        sock.settimeout(60)
+        try:
+            while sock.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+        sock.close()
+    assert daemon.psql("SELECT 1") == [(1,)]
+
+    def told():
+        with Client.connect(daemon.host, daemon.port) as client:
+            client.send(b"GET / HTTP/1.1\r\n\r\n")
+            client.expect_closed()
+        return re.search(r"and \d+ like it left out", daemon.log)
+
+    eventually(told, "a later line tells how many were left out")
+    assert daemon.log.count("unsupported frontend protocol") < 1000
