@@ -281,6 +281,11 @@ static const struct option options[] = {
      .help =
          "Query that gives a user's name and secret; $1 is the name. Better than a superuser as "
          "auth_user is a SECURITY DEFINER function that this query calls."},
+    {DURATION(auth_query_cache, "0", G_US(auth_query_cache)), RELOAD, GROUP,
+     .help =
+         "How long the answer of auth_query for a user is used again. A login that fails with it "
+         "asks anew, or the next one does; an old password works that much longer. 0: each "
+         "login asks."},
     {STRING(auth_dbname, "", G_STR(auth_dbname), D_STR(auth_dbname)), RELOAD, GROUP,
      .help =
          "Entry of [databases] in which auth_query runs. Empty: in the database the client asked "

@@ -201,6 +201,7 @@ struct settings {
     usec_t idle_transaction_timeout_us;
     usec_t transaction_timeout_us;
     usec_t suspend_timeout_us;
+    usec_t auth_query_cache_us;
 
     /* LISTEN and NOTIFY */
     enum notify_mode notify_mode;

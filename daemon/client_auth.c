@@ -33,6 +33,7 @@ struct auth *client_auth_free(struct auth *a)
     scram_keys_wipe(&a->learnt);
     secret_done(&a->secret);
     secret_done(&a->ldap_options);
+    secret_done(&a->answer);
     free(a);
     return NULL;
 }
@@ -438,11 +439,11 @@ static void on_password(struct client *c, const uint8_t *body, size_t len)
         right = right && md5_response_check(stored, a->salt, password) == MD5_OK;
         explicit_bzero(md5, sizeof(md5));
     }
-    if (!right) {
+    if (right) {
+        client_auth_accept(c);
+    } else if (!client_secret_find_again(c, body, len)) {
         client_auth_reject(c, "password authentication failed");
-        return;
     }
-    client_auth_accept(c);
 }
 
 void client_auth_message(struct client *c, const uint8_t *body, size_t len)

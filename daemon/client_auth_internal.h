@@ -35,6 +35,8 @@ struct auth {
     bool expects_initial;     /* SASL: the mechanism is still to come */
     bool expects_first;       /* SASL: the mechanism came without data */
     struct auth_query *query;
+    bool is_from_cache;   /* the secret was found some time ago: see auth_cache.h */
+    struct secret answer; /* the client's, while a secret that did not fit is looked up anew */
     struct auth_check *check;
     struct secret ldap_options; /* PAM and LDAP: see client_outside.c */
 };
@@ -71,5 +73,8 @@ void client_outside_password(struct client *c, const uint8_t *body, size_t len);
 
 /* Finds what is known of the user's password, now or later; then client_auth_exchange() goes on. */
 void client_secret_find(struct client *c);
+/* The client has failed with what is known. true: that was from the cache, and is looked up anew; then @answer is given to
+ * client_auth_message() again. @answer NULL: it cannot be judged again, the next login will ask. */
+MUSTCHECK bool client_secret_find_again(struct client *c, const void *answer, size_t len);
 
 #endif

@@ -131,6 +131,7 @@ static void on_client_final(struct client *c, const uint8_t *body, size_t len)
 
     if (scram_server_final(a->scram, body, len, &out) != SCRAM_OK || a->is_mock) {
         buf_done(&out);
+        (void)!client_secret_find_again(c, NULL, 0); /* its proof was for the old one's salt */
         client_auth_reject(c, "SASL authentication failed");
         return;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* What is known of a user's password: from auth_file, from auth_query, or made up for users that do
  * not exist. */
+#include "daemon/auth_cache.h"
 #include "daemon/client_auth_internal.h"
 #include "daemon/reload.h"
 
@@ -58,6 +59,62 @@ static void set_secret(struct client *c, const char *data, size_t len)
     }
 }
 
+/* The answer of a client whose secret was looked up anew; else its login begins. */
+static void go_on(struct client *c)
+{
+    struct auth *a = c->u.login->auth;
+    struct secret answer = a->answer;
+
+    a->answer = (struct secret){.data = NULL};
+    if (secret_is_set(&answer)) {
+        client_auth_message(c, (const uint8_t *)answer.data, answer.len);
+        secret_done(&answer);
+    } else {
+        client_auth_exchange(c);
+    }
+}
+
+static const char *first_set(const char *a, const char *b)
+{
+    return *a != '\0' ? a : b;
+}
+
+/* Where auth_query is asked for this client. */
+struct place {
+    struct auth_cache_key key;
+    const char *auth_dbname; /* as configured: may be "" */
+};
+
+/* false: nowhere. The texts are borrowed from the configuration and the login. */
+static bool find_place(const struct client *c, struct place *ret)
+{
+    const struct server *s = c->server;
+    const struct settings *set = client_auth_settings(c);
+    const struct database_config *dc = config_database(s->config, c->u.login->database);
+
+    if (dc == NULL) {
+        dc = s->config->autodb;
+    }
+    ret->auth_dbname = first_set(dc != NULL ? dc->auth_dbname : "", set->auth_dbname);
+    ret->key = (struct auth_cache_key){
+        .database = first_set(ret->auth_dbname, c->u.login->database),
+        .auth_user = first_set(dc != NULL ? dc->auth_user : "", set->auth_user),
+        .query = first_set(dc != NULL ? dc->auth_query : "", set->auth_query),
+        .user = c->u.login->user,
+    };
+    return *ret->key.auth_user != '\0';
+}
+
+/* What auth_query has told is as good as known for a while. */
+static void keep_for_a_while(struct client *c, const struct secret *secret)
+{
+    struct place place;
+
+    if (client_auth_settings(c)->auth_query_cache_us > 0 && find_place(c, &place)) {
+        auth_cache_put(c->server->auth_cache, &place.key, secret);
+    }
+}
+
 static void on_auth_query(void *owner, enum auth_query_result result, const struct secret *secret,
                           const struct pg_error *error)
 {
@@ -74,6 +131,7 @@ static void on_auth_query(void *owner, enum auth_query_result result, const stru
         set_secret(c, secret->data, secret->len);
         if (c->state != CLIENT_CLOSED && secret->len > 0) {
             c->server->queried_kind = a->kind;
+            keep_for_a_while(c, secret);
         }
         break;
     case AUTH_QUERY_NONE:
@@ -92,61 +150,90 @@ static void on_auth_query(void *owner, enum auth_query_result result, const stru
     if (c->state != CLIENT_CLOSED) {
         conn_want_read(&c->conn, c->server->loop, true);
         a->rule = NULL;
-        client_auth_exchange(c);
+        go_on(c);
     }
 }
 
-static const char *first_set(const char *a, const char *b)
+static bool take_from_cache(struct client *c, const struct auth_cache_key *key)
 {
-    return *a != '\0' ? a : b;
+    struct auth *a = c->u.login->auth;
+    usec_t max_age_us = client_auth_settings(c)->auth_query_cache_us;
+
+    if (max_age_us == 0 || !auth_cache_get(c->server->auth_cache, key, max_age_us, &a->secret)) {
+        return false;
+    }
+    a->kind = secret_kind_of(a->secret.data, a->secret.len);
+    a->is_from_cache = true;
+    return true;
 }
 
-/* Looks the user up by auth_query. false: there is none for this database, or it cannot be started
- * (c is closed then). */
-static bool start_auth_query(struct client *c)
+enum lookup {
+    LOOKUP_NOT,   /* auth_query is not for this client */
+    LOOKUP_ASKS,  /* on_auth_query() goes on later */
+    LOOKUP_KNOWN, /* it was found some time ago */
+    LOOKUP_LAST,  /* the client is closed */
+};
+
+static enum lookup ask(struct client *c, const struct place *place)
 {
     struct server *s = c->server;
-    const struct settings *set = client_auth_settings(c);
-    const struct database_config *dc = config_database(s->config, c->u.login->database);
-    const char *auth_user;
-    const char *auth_dbname;
-    const char *sql;
-    struct database *auth_db;
+    struct auth *a = c->u.login->auth;
+    struct database *auth_db = reload_find_database(s, place->key.database);
     struct pool *pool;
 
-    if (dc == NULL) {
-        dc = s->config->autodb;
-    }
-    auth_user = first_set(dc != NULL ? dc->auth_user : "", set->auth_user);
-    auth_dbname = first_set(dc != NULL ? dc->auth_dbname : "", set->auth_dbname);
-    sql = first_set(dc != NULL ? dc->auth_query : "", set->auth_query);
-    if (*auth_user == '\0') {
-        return false;
-    }
-    if (config_name_is_console(auth_dbname)) {
-        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION,
-                          "cannot use the reserved \"%s\" database as an auth_dbname", auth_dbname);
-        return false;
-    }
-    auth_db = reload_find_database(s, first_set(auth_dbname, c->u.login->database));
     if (auth_db == NULL) {
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION,
-                          "authentication database \"%s\" is not configured", auth_dbname);
-        return false;
+                          "authentication database \"%s\" is not configured", place->auth_dbname);
+        return LOOKUP_LAST;
     }
     if (auth_db->is_disabled) {
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION,
                           "authentication database \"%s\" is disabled", auth_db->name);
-        return false;
+        return LOOKUP_LAST;
     }
-    pool = reload_get_auth_pool(s, auth_db, auth_user);
-    c->u.login->auth->query =
-        pool != NULL ? auth_query_start(pool, sql, c->u.login->user, on_auth_query, c) : NULL;
-    if (c->u.login->auth->query == NULL) {
+    pool = reload_get_auth_pool(s, auth_db, place->key.auth_user);
+    a->query = pool != NULL
+                   ? auth_query_start(pool, place->key.query, place->key.user, on_auth_query, c)
+                   : NULL;
+    if (a->query == NULL) {
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
-        return false;
+        return LOOKUP_LAST;
     }
     c->u.login->is_busy = true;
+    return LOOKUP_ASKS;
+}
+
+/* Looks the user up by auth_query. */
+static enum lookup look_up(struct client *c)
+{
+    struct place place;
+
+    if (!find_place(c, &place)) {
+        return LOOKUP_NOT;
+    }
+    if (config_name_is_console(place.auth_dbname)) {
+        client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION,
+                          "cannot use the reserved \"%s\" database as an auth_dbname",
+                          place.auth_dbname);
+        return LOOKUP_LAST;
+    }
+    return take_from_cache(c, &place.key) ? LOOKUP_KNOWN : ask(c, &place);
+}
+
+bool client_secret_find_again(struct client *c, const void *answer, size_t len)
+{
+    struct auth *a = c->u.login->auth;
+    struct place place;
+
+    if (!a->is_from_cache || !find_place(c, &place)) {
+        return false;
+    }
+    auth_cache_drop(c->server->auth_cache, &place.key);
+    a->is_from_cache = false;
+    if (answer == NULL || !secret_set(&a->answer, answer, len)) {
+        return false;
+    }
+    (void)ask(c, &place); /* or the client is closed now */
     return true;
 }
 
@@ -168,13 +255,14 @@ void client_secret_find(struct client *c)
     } else if (e != NULL) {
         make_up_user(c); /* nobody can log in with an empty secret */
     } else if (a->method == AUTH_TYPE_TRUST || wants_secret(a->method)) {
-        if (!c->u.login->is_console && !a->has_no_database && start_auth_query(c)) {
+        enum lookup lookup = c->u.login->is_console || a->has_no_database ? LOOKUP_NOT : look_up(c);
+
+        if (lookup == LOOKUP_ASKS || lookup == LOOKUP_LAST) { /* @a may be gone */
             return;
         }
-        if (c->state == CLIENT_CLOSED) {
-            return; /* and @a is gone */
+        if (lookup == LOOKUP_NOT) {
+            make_up_user(c);
         }
-        make_up_user(c);
     }
     if (c->state != CLIENT_CLOSED) {
         client_auth_exchange(c);

@@ -4,6 +4,7 @@
  * resolver, ciphers. Only then the pools see any of it, and that part cannot fail. */
 #include "daemon/reload_internal.h"
 
+#include "daemon/auth_cache.h"
 #include "daemon/canon.h"
 #include "daemon/client.h"
 #include "daemon/listener.h"
@@ -414,6 +415,7 @@ static void commit(struct plan *p)
         commit_database(p, &p->items[i]);
     }
     canon_clear(s->canon);
+    auth_cache_clear(s->auth_cache);
     tls_context_unref(s->client_tls);
     s->client_tls = take_ptr(p->tls);
 }

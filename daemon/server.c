@@ -2,6 +2,7 @@
 #include "daemon/server.h"
 
 #include "daemon/admin_suspend.h"
+#include "daemon/auth_cache.h"
 #include "daemon/auth_worker.h"
 #include "daemon/canon.h"
 #include "daemon/client.h"
@@ -56,6 +57,7 @@ static bool make_parts(struct server *s, const char *ini_path)
     s->ini_path = strdup(ini_path);
     s->mock_cache = scram_cache_new(MOCK_CACHE_ENTRIES);
     s->canon = canon_new();
+    s->auth_cache = auth_cache_new();
     s->console = calloc(1, sizeof(*s->console));
     s->resolver = resolver_new(s->loop, &r, on_host_moved, s);
     if (s->resolver != NULL) {
@@ -63,7 +65,7 @@ static bool make_parts(struct server *s, const char *ini_path)
     }
     s->env = s->resolver == NULL ? NULL : pool_env_new(s->loop, s->resolver, &s->env_ops);
     return s->ini_path != NULL && s->mock_cache != NULL && s->canon != NULL && s->console != NULL &&
-           s->env != NULL;
+           s->auth_cache != NULL && s->env != NULL;
 }
 
 struct server *server_new(struct loop *loop, struct config *config, const char *ini_path)
@@ -183,6 +185,7 @@ struct server *server_free(struct server *s)
     loop_defer_cancel(s->loop, &s->ending);
     listeners_close(&s->listeners);
     s->resolver = s->resolver == NULL ? NULL : resolver_free(s->resolver);
+    s->auth_cache = auth_cache_free(s->auth_cache);
     s->auth_worker = auth_worker_free(s->auth_worker);
     s->canon = s->canon == NULL ? NULL : canon_free(s->canon);
     s->mock_cache = scram_cache_free(s->mock_cache);

@@ -14,6 +14,7 @@
 #include "protocol/scram.h"
 #include "protocol/tls.h"
 
+struct auth_cache;
 struct auth_worker;
 struct client;
 struct listener;
@@ -80,6 +81,7 @@ struct server {
     struct scram_cache *mock_cache;
     enum secret_kind
         queried_kind; /* of what auth_query found last: who it does not find looks the same */
+    struct auth_cache *auth_cache;   /* what auth_query has found lately */
     struct auth_worker *auth_worker; /* PAM and LDAP; NULL until the first such login */
     struct canon_table *canon;       /* parameter values in the server's own spelling */
 

@@ -193,6 +193,118 @@ def test_an_auth_dbname_that_is_disabled(query_daemon, pg):
     assert daemon.psql("SELECT 1", user="scram_user") == [(1,)]
 
 
+# ---------------------------------------------------------------------------------- kept for a while
+
+@pytest.fixture
+def asked(pg):
+    """How often auth_query was run: a function that counts its calls."""
+    pg.psql("""CREATE SEQUENCE asked; CREATE FUNCTION asked_lookup(name text) RETURNS TABLE (u text, p text) AS $$
+               SELECT name, rolpassword FROM (SELECT nextval('public.asked')) n, pg_authid WHERE rolname = name
+               $$ LANGUAGE sql SECURITY DEFINER""", db="test")
+    yield lambda: pg.psql("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM asked", db="test")[0][0]
+    pg.psql("DROP FUNCTION asked_lookup; DROP SEQUENCE asked", db="test")
+
+
+COUNTED = "SELECT u, p FROM public.asked_lookup($1)"
+
+
+@pytest.fixture
+def changing(pg):
+    """A user whose password may be changed: changing("new", "md5")."""
+    def change(password, how):
+        pg.psql(f"SET password_encryption = '{how}'; ALTER ROLE changing PASSWORD '{password}'")
+    pg.create_user("changing", "first", "trust")
+    yield change
+    pg.drop_user("changing")
+
+
+@pytest.mark.parametrize("cache, times", [(0, 3), (600, 1)])
+@pytest.mark.parametrize("auth_type", ["scram-sha-256", "md5", "plain"])
+def test_the_answer_is_used_again(query_daemon, asked, changing, auth_type, cache, times):
+    changing("first", "md5" if auth_type == "md5" else "scram-sha-256")
+    daemon = query_daemon(auth_type=auth_type, auth_query=COUNTED, auth_query_cache=cache)
+    for _ in range(3):
+        assert daemon.psql("SELECT current_user", user="changing", password="first") == [("changing",)]
+    assert asked() == times
+    daemon.stop()
+
+
+@pytest.mark.parametrize("auth_type, how", [("md5", "md5"), ("plain", "md5"), ("plain", "scram-sha-256")])
+def test_a_login_that_fails_with_a_kept_answer_asks_anew(query_daemon, asked, changing, auth_type, how):
+    changing("first", how)
+    daemon = query_daemon(auth_type=auth_type, auth_query=COUNTED, auth_query_cache=600)
+    assert daemon.psql("SELECT 1", user="changing", password="first") == [(1,)]
+    changing("second", how)
+    assert daemon.psql("SELECT 1", user="changing", password="second") == [(1,)]
+    assert asked() == 2
+    assert refusal(daemon, "changing", password="first").text == "password authentication failed"
+    assert refusal(daemon, "changing", password="nonsense").text == "password authentication failed"
+    assert daemon.psql("SELECT 1", user="changing", password="second") == [(1,)]
+    daemon.stop()
+
+
+def test_with_scram_the_next_login_asks_anew(query_daemon, asked, changing):
+    """The client's proof belongs to the salt that it was told."""
+    changing("first", "scram-sha-256")
+    daemon = query_daemon(auth_query=COUNTED, auth_query_cache=600)
+    assert daemon.psql("SELECT 1", user="changing", password="first") == [(1,)]
+    changing("second", "scram-sha-256")
+    refusal(daemon, "changing", password="second")
+    assert daemon.psql("SELECT 1", user="changing", password="second") == [(1,)]
+    assert asked() == 2
+    refusal(daemon, "changing", password="first")
+    daemon.stop()
+
+
+def test_who_does_not_exist_is_asked_for_each_time(query_daemon, asked, pg):
+    daemon = query_daemon(auth_query=COUNTED, auth_query_cache=600)
+    refusal(daemon, "newcomer", password="x")
+    refusal(daemon, "newcomer", password="x")
+    assert asked() == 2
+    pg.create_user("newcomer", "x", "scram")
+    try:
+        assert daemon.psql("SELECT current_user", user="newcomer", password="x") == [("newcomer",)]
+    finally:
+        daemon.stop()
+        pg.drop_user("newcomer")
+
+
+def test_a_user_that_is_gone_by_now_fails_like_any_other(query_daemon, asked, pg):
+    pg.create_user("leaver", "x", "md5")
+    daemon = query_daemon(auth_type="md5", auth_query=COUNTED, auth_query_cache=600)
+    assert daemon.psql("SELECT 1", user="leaver", password="x") == [(1,)]
+    daemon.admin("KILL test")
+    daemon.admin("RESUME test")
+    pg.drop_user("leaver")
+    assert refusal(daemon, "leaver", password="y").text == "password authentication failed"
+    assert refusal(daemon, "leaver", password="x").text == "password authentication failed"
+    assert asked() == 3
+    daemon.stop()
+
+
+def test_a_reload_forgets_the_answers(query_daemon, asked, changing):
+    changing("first", "scram-sha-256")
+    daemon = query_daemon(auth_query=COUNTED, auth_query_cache=600)
+    assert daemon.psql("SELECT 1", user="changing", password="first") == [(1,)]
+    daemon.admin("RELOAD")
+    assert daemon.psql("SELECT 1", user="changing", password="first") == [(1,)]
+    assert asked() == 2
+    daemon.stop()
+
+
+def test_a_failed_query_after_a_kept_answer_is_a_configuration_error(query_daemon, asked, changing, pg):
+    changing("first", "md5")
+    daemon = query_daemon(auth_type="md5", auth_query=COUNTED, auth_query_cache=600)
+    assert daemon.psql("SELECT 1", user="changing", password="first") == [(1,)]
+    pg.psql("ALTER FUNCTION asked_lookup RENAME TO away", db="test")
+    try:
+        assert refusal(daemon, "changing", password="other").text == "bouncer config error"
+    finally:
+        pg.psql("ALTER FUNCTION away RENAME TO asked_lookup", db="test")
+    assert daemon.psql("SELECT 1", user="changing", password="first") == [(1,)]
+    daemon.stop()
+
+
 # ---------------------------------------------------------------------------------- left alone by clients
 
 def test_clients_cannot_bend_it_with_their_parameters(query_daemon, pg):

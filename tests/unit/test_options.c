@@ -359,6 +359,7 @@ static const struct {
     {"notify_queue_size", "1024", true},
     {"max_listen_channels", "1000", true},
     {"notify_hub_idle", "60", true},
+    {"auth_query_cache", "0", true},
     {"http_port", "0", false},
     {"http_addr", "127.0.0.1", false},
     {"http_tls_key_file", "", true},
