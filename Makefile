@@ -36,6 +36,8 @@ CLANG_FORMAT ?= clang-format
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 # Seconds per fuzz target, and which one (all of them when empty).
 TIME ?= 60
+SOAK ?= 1
+SEED ?= 1
 FUZZ ?=
 # Arguments for pytest: make check-integration PYTEST='-k listen -x'
 PYTEST ?=
@@ -194,7 +196,7 @@ $(DOC_PROG): $(DOC_PROG).o $(LIB)
 
 # ---------------------------------------------------------------------------------------------------- tests
 
-.PHONY: check check-unit check-integration asan valgrind fuzz fuzz-short bench bench-quick coverage
+.PHONY: check check-unit check-integration asan valgrind fuzz fuzz-short soak bench bench-quick coverage
 SUB = $(MAKE) -j$(JOBS)
 RUN = $(PYTHON) tests/run.py
 TEST_DEPS = packaging/deps.sh build test || { echo '0 passed, 1 failed'; exit 1; }
@@ -242,6 +244,13 @@ bench: all ## the benchmarks, with other poolers beside ours
 bench-quick: all ## the benchmarks, short
 	@packaging/deps.sh build test bench
 	@tests/bench/run.sh --quick
+
+soak: ## the random tests of isolation and of LISTEN/NOTIFY at length; SOAK=10 times as long as SOAK=1, SEED=any
+	@$(TEST_DEPS)
+	@$(SUB) FLAVOUR=asan all
+	@CROWD_STEPS=$$(($(SOAK) * 200)) CROWD_SEED=$(SEED) NOTIFY_STEPS=$$(($(SOAK) * 20000)) NOTIFY_SEED=$(SEED) \
+	 $(RUN) --builds-failed 0 --jobs 2 \
+	  --pytest '-k "test_a_crowd_does_not_mix or test_random_clients_see"' integration
 
 coverage: ## line coverage of unit and integration tests, per file
 	@packaging/deps.sh build test
