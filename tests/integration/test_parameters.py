@@ -311,3 +311,16 @@ def test_psycopg_sets_and_keeps_its_parameters(daemon):
 def test_application_name_add_host_tells_where_the_client_is(pgpoold, pg, wire):
     daemon = pgpoold(pool_mode="transaction", application_name_add_host=1, databases=one_database(pg))
     assert show(wire(daemon, application_name="mine"), "application_name").startswith("mine - 127.0.0.1:")
+
+
+def test_settings_are_in_force_also_when_statements_are_given_up(pgpoold, pg, wire):
+    """The server connection owes the Close of a statement for which there is no more room: the next owner's settings
+    must come all the same."""
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=1, max_prepared_statements=1,
+                     databases=one_database(pg))
+    first, second = wire(daemon, application_name="first"), wire(daemon, application_name="second")
+    for name in ("s1", "s2"):
+        first.send(parse(name, f"SELECT '{name}'"), bind("", name), execute(), sync())
+        assert first.result().rows == [(name,)]
+    assert show(second, "application_name") == "second"
+    assert show(first, "application_name") == "first"
