@@ -353,7 +353,22 @@ void backend_want_read(struct backend *b, bool want)
 
 void backend_cancel_done(struct backend *b)
 {
-    if (b->state == BACKEND_CANCELED && b->n_cancels == 0) {
+    if (b->n_cancels > 0) {
+        return;
+    }
+    switch (b->state) {
+    case BACKEND_CANCELED:
         pool_backend_is_free(b->pool, b);
+        return;
+    case BACKEND_CLEANING:
+        backend_clean_ready(b);
+        return;
+    case BACKEND_ACTIVE:
+        if (b->lease != NULL && b->lease->ops->resumed != NULL) {
+            b->lease->ops->resumed(b->lease);
+        }
+        return;
+    default:
+        return;
     }
 }

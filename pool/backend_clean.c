@@ -104,6 +104,9 @@ static void go_on(struct backend *b)
 {
     loop_timer_set(b->pool->env->loop, &b->timer, clean_limit_us(b->pool));
     b->cancel_sent = true; /* nothing of the client's runs any more */
+    if (b->n_cancels > 0) {
+        return; /* it would hit a statement of ours: backend_cancel_done() goes on */
+    }
     if (b->tx_status != 'I') {
         if (b->is_rolled_back) {
             backend_close(b, "transaction did not roll back", NULL);

@@ -5,6 +5,7 @@
  *
  * Every function here that may close the connection returns false then: stop, do not touch it. */
 #include "pool/backend.h"
+#include "pool/cancel.h"
 #include "pool/notify_hub.h"
 #include "pool/pool.h"
 
@@ -294,6 +295,9 @@ static bool on_ready(struct reader *rd, const uint8_t *m, size_t len, enum infli
     }
     b->tx_status = status;
     inflight_pop(&b->inflight);
+    if (UNLIKELY(b->n_cancels > 0)) {
+        cancel_look_again(b);
+    }
     if (origin == INFLIGHT_INJECTED || l == NULL) {
         return on_own_ready(rd);
     }

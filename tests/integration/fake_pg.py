@@ -160,6 +160,8 @@ class FakeConnection(Connection):
             code = f.u32()
             if code == CANCEL_CODE:
                 self.server.cancels.append((f.u32(), f.left()))
+                if self.server.on_cancel is not None:
+                    self.server.on_cancel()
                 return False
             if code == SSL_CODE and self.server.tls is not None:
                 self.send(b"S")
@@ -245,9 +247,10 @@ class FakePg:
     host = "127.0.0.1"
 
     def __init__(self, script=None, *, auth="trust", password="secret", params=None, answers=None, on_startup=None,
-                 tls=None, socket_dir=None, listen=True, address=(host, 0)):
+                 on_cancel=None, tls=None, socket_dir=None, listen=True, address=(host, 0)):
         """script: called with a FakeConnection after its login, instead of serve(). on_startup: called after the
-        startup packet instead of the login; may call welcome(). tls: (certificate, key), or an ssl context.
+        startup packet instead of the login; may call welcome(). on_cancel: called for each CancelRequest, before
+        its connection is closed. tls: (certificate, key), or an ssl context.
         socket_dir: listen on a Unix socket there as well. address: (host, port); port 0: any."""
         self.script = script
         self.auth = auth
@@ -255,6 +258,7 @@ class FakePg:
         self.params = params or {}
         self.answers = answers or {}
         self.on_startup = on_startup
+        self.on_cancel = on_cancel
         self.tls = _server_context(tls)
         self.connections = []
         self.startups = []
