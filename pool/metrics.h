@@ -132,6 +132,8 @@ struct env_metrics {
     unsigned n_extra_users;
     /* Of those that had no label of their own and are freed: what is summed up as "other" never falls. */
     struct pool_metrics gone_pools;
+    struct pool_metrics
+        gone_named; /* of pools that had a label; their series end, but no sum over all pools falls */
     struct pool_stats gone_databases;
 };
 

@@ -79,6 +79,8 @@ struct pool *pool_free(struct pool *pool, const struct pg_error *why)
     loop_defer_cancel(pool->env->loop, &pool->dispatch_later);
     if (pool->is_folded) {
         pool_metrics_add(&pool->env->metrics.gone_pools, &pool->metrics);
+    } else {
+        pool_metrics_add(&pool->env->metrics.gone_named, &pool->metrics);
     }
     pool->env->metrics.n_extra_pools -= pool->is_extra ? 1 : 0;
     list_remove(&pool->db->pools, &pool->link);

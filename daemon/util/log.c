@@ -65,6 +65,8 @@ static struct {
     enum stderr_kind stderr_kind;
     int file_fd;
     char ident[IDENT_MAX_BYTES]; /* openlog() keeps the pointer */
+    log_observer_fn observer;
+    void *observer_arg;
     unsigned left_out;           /* by log_rate_ok(), to be told with the next line */
     time_t stamp_second;         /* that @stamp and @zone belong to */
     bool stamp_is_json;
@@ -379,6 +381,10 @@ static void write_event(enum log_level level, const struct log_who *who, const c
     }
     len = cut(message, len);
     flatten(message, len);
+    if (state.observer != NULL && level <= LOG_WARNING_LEVEL) {
+        message[len] = '\0';
+        state.observer(state.observer_arg, level, message);
+    }
     if (state.format == LOG_JSON) {
         message[len] = '\0';
         send_json(level, who, message + text_at);
@@ -423,6 +429,12 @@ void log_write(enum log_level level, const char *fmt, ...)
     write_event(level, NULL, fmt, args);
     va_end(args);
     errno = saved_errno;
+}
+
+void log_observe(log_observer_fn fn, void *arg)
+{
+    state.observer = fn;
+    state.observer_arg = arg;
 }
 
 bool log_rate_ok(struct log_rate *site, unsigned burst)
