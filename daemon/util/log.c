@@ -67,8 +67,8 @@ static struct {
     char ident[IDENT_MAX_BYTES]; /* openlog() keeps the pointer */
     log_observer_fn observer;
     void *observer_arg;
-    unsigned left_out;           /* by log_rate_ok(), to be told with the next line */
-    time_t stamp_second;         /* that @stamp and @zone belong to */
+    unsigned left_out;   /* by log_rate_ok(), to be told with the next line */
+    time_t stamp_second; /* that @stamp and @zone belong to */
     bool stamp_is_json;
     char stamp[24];
     char zone[16];
