@@ -64,11 +64,13 @@ static struct {
     bool syslog_is_open;
     enum stderr_kind stderr_kind;
     int file_fd;
+    uint64_t
+        n_lost;     /* lines that the file did not take, to be told in it when it takes one again */
+    int lost_errno; /* why the last of them was lost */
+    bool has_half_a_line;        /* the file's end: a disk became full in the middle of it */
     char ident[IDENT_MAX_BYTES]; /* openlog() keeps the pointer */
-    log_observer_fn observer;
-    void *observer_arg;
-    unsigned left_out;   /* by log_rate_ok(), to be told with the next line */
-    time_t stamp_second; /* that @stamp and @zone belong to */
+    unsigned left_out;           /* by log_rate_ok(), to be told with the next line */
+    time_t stamp_second;         /* that @stamp and @zone belong to */
     bool stamp_is_json;
     char stamp[24];
     char zone[16];
@@ -164,6 +166,7 @@ int log_setup(const struct log_settings *s)
     }
     state.file_fd = fd;
     state.format = s->format;
+    state.has_half_a_line = false;
     state.verbose = s->verbose;
     state.to_stderr = s->to_stderr;
     state.stderr_kind = find_stderr_kind();
@@ -184,6 +187,7 @@ void log_done(void)
     state.to_syslog = false;
     state.to_stderr = true; /* what is said from here on still has a reader */
     state.left_out = 0;
+    state.n_lost = 0;
 }
 
 bool log_is_on(enum log_level level)
@@ -243,13 +247,14 @@ static const char *prefix_for_journal(char *at, enum log_level level)
 
 /* What cannot be written is lost: a full disk or a reader that went away must not disturb the
  * service. */
-static void write_line(int fd, const char *line, size_t len)
+static ssize_t write_line(int fd, const char *line, size_t len)
 {
     ssize_t n;
 
     do {
         n = write(fd, line, len);
     } while (n < 0 && errno == EINTR);
+    return n;
 }
 
 /* stderr may be a pipe or a socket whose reader stopped; it is shared with others, so it cannot
@@ -259,6 +264,38 @@ static bool stderr_takes_a_line(void)
     struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
 
     return poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) != 0;
+}
+
+/* What is said about the log here is an event as any other; it finds state.n_lost settled, so it ends there. */
+static void lose(int why)
+{
+    state.lost_errno = why;
+    if (state.n_lost++ == 0) {
+        log_warning("cannot write to the log file: %s: lines are lost until it works",
+                    strerror(why));
+    }
+}
+
+static void write_to_file(const char *line, size_t len)
+{
+    ssize_t n;
+
+    if (state.has_half_a_line && write_line(state.file_fd, "\n", 1) == 1) {
+        state.has_half_a_line = false;
+    }
+    n = write_line(state.file_fd, line, len);
+    if (n != (ssize_t)len) {
+        state.has_half_a_line = state.has_half_a_line || n > 0;
+        lose(n < 0 ? errno : ENOSPC); /* a part of it fitted */
+        return;
+    }
+    if (state.n_lost > 0) {
+        uint64_t n_lost = state.n_lost;
+
+        state.n_lost = 0;
+        log_warning("%" PRIu64 " lines of the log file were lost before this one: %s", n_lost,
+                    strerror(state.lost_errno));
+    }
 }
 
 /* @message lies behind PREFIX_MAX_BYTES of free room; @len bytes, a newline behind them, then a
@@ -277,12 +314,12 @@ static void send_line(enum log_level level, char *message, size_t len)
     message[len++] = '\n';
     if (state.file_fd >= 0) {
         line = prefix_with_time(message, level);
-        write_line(state.file_fd, line, (size_t)(message + len - line));
+        write_to_file(line, (size_t)(message + len - line));
     }
     if (state.to_stderr && stderr_takes_a_line()) {
         line = state.stderr_kind == STDERR_JOURNAL ? prefix_for_journal(message, level)
                                                    : prefix_with_time(message, level);
-        write_line(STDERR_FILENO, line, (size_t)(message + len - line));
+        (void)write_line(STDERR_FILENO, line, (size_t)(message + len - line)); /* lost is lost */
     }
 }
 
@@ -336,10 +373,10 @@ static void send_json(enum log_level level, const struct log_who *who, const cha
     }
     len = log_json_line(line + room, sizeof(line) - room, &e);
     if (state.file_fd >= 0) {
-        write_line(state.file_fd, line + room, len);
+        write_to_file(line + room, len);
     }
     if (state.to_stderr && stderr_takes_a_line()) {
-        write_line(STDERR_FILENO, line, room + len);
+        (void)write_line(STDERR_FILENO, line, room + len); /* lost is lost */
     }
 }
 
@@ -381,10 +418,6 @@ static void write_event(enum log_level level, const struct log_who *who, const c
     }
     len = cut(message, len);
     flatten(message, len);
-    if (state.observer != NULL && level <= LOG_WARNING_LEVEL) {
-        message[len] = '\0';
-        state.observer(state.observer_arg, level, message);
-    }
     if (state.format == LOG_JSON) {
         message[len] = '\0';
         send_json(level, who, message + text_at);
@@ -429,12 +462,6 @@ void log_write(enum log_level level, const char *fmt, ...)
     write_event(level, NULL, fmt, args);
     va_end(args);
     errno = saved_errno;
-}
-
-void log_observe(log_observer_fn fn, void *arg)
-{
-    state.observer = fn;
-    state.observer_arg = arg;
 }
 
 bool log_rate_ok(struct log_rate *site, unsigned burst)

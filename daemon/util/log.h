@@ -6,7 +6,7 @@
  * A line is `2026-11-21 07:00:00.123 UTC [pid] LEVEL message`; on a stderr that is the journal
  * `<priority>` stands in place of the time. At most 4 KiB, longer ones end in "...[cut]";
  * control characters become blanks. A line that cannot be written is lost and nothing else
- * happens; the program ignores SIGPIPE. Before log_setup(): stderr, up to LOG. For the loop's
+ * happens (a file is told how many when it takes lines again); the program ignores SIGPIPE. Before log_setup(): stderr, up to LOG. For the loop's
  * thread only. errno survives a call. */
 #ifndef PGPOOLD_UTIL_LOG_H
 #define PGPOOLD_UTIL_LOG_H
@@ -65,11 +65,6 @@ struct log_who {
 };
 void log_write_who(enum log_level level, const struct log_who *who, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
-
-/* Calls @fn with each WARNING, ERROR and FATAL that is written, as it stands in the line, without
- * the time; NULL: nobody. It must not log. */
-typedef void (*log_observer_fn)(void *arg, enum log_level level, const char *message);
-void log_observe(log_observer_fn fn, void *arg);
 
 /* Rate limit for what a peer can cause: true while fewer than @burst events of this @site fell
  * in the last second. @site: a static object of the caller, zero at first. The next line that

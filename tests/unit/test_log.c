@@ -253,12 +253,55 @@ static void bad_file_leaves_the_old_one(void **state)
 static void full_disk_does_not_disturb(void **state)
 {
     struct fixture *f = *state;
+    const char *text;
 
     set("/dev/full", true, 0);
     errno = EXDEV;
     log_info("x");
     assert_int_equal(errno, EXDEV);
-    assert_line(stderr_text(f), "LOG", "x");
+    text = stderr_text(f);
+    assert_non_null(
+        strstr(text, "WARNING cannot write to the log file: No space left on device: "));
+    assert_line(strchr(text, '\n') + 1, "LOG", "x");
+}
+
+/* A disk that is full for a while: a FIFO that is, since each of its writes fails or is whole. */
+static void lost_lines_are_told(void **state)
+{
+    struct fixture *f = *state;
+    static char text[256 * 1024];
+    char *told;
+    ssize_t n;
+    int fd;
+    int full;
+
+    assert_int_equal(mkfifo(f->file, 0600), 0);
+    fd = open(f->file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(fd >= 0);
+    set(f->file, true, 0);
+    full = open(f->file, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(full >= 0);
+    while (write(full, text, 4096) > 0) {
+    }
+    log_info("one");
+    log_info("two");
+    assert_non_null(strstr(stderr_text(f), "WARNING cannot write to the log file: "));
+    while (read(fd, text, sizeof(text)) > 0) {
+    }
+    log_info("again");
+    n = read(fd, text, sizeof(text) - 1);
+    assert_true(n > 0);
+    text[n] = '\0';
+    told = strstr(text, "LOG again\n");
+    assert_non_null(told);
+    assert_non_null(strstr(told, "WARNING 3 lines of the log file were lost before this one: "));
+    log_info("and again");
+    n = read(fd, text, sizeof(text) - 1);
+    assert_true(n > 0);
+    text[n] = '\0';
+    assert_null(strstr(text, "lost"));
+    (void)close(full);
+    (void)close(fd);
 }
 
 static void stopped_reader_loses_lines_only(void **state)
@@ -412,6 +455,7 @@ int main(void)
         case_of(file_is_reopened),
         case_of(bad_file_leaves_the_old_one),
         case_of(full_disk_does_not_disturb),
+        case_of(lost_lines_are_told),
         case_of(stopped_reader_loses_lines_only),
         case_of(closed_stderr_does_not_disturb),
         case_of(journal_gets_priorities),
