@@ -18,6 +18,8 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 CONFDIR ?= /etc/pgpoold
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+LOGROTATEDIR ?= /etc/logrotate.d
 
 WITH_SYSTEMD ?= 1
 
@@ -57,9 +59,6 @@ endif
 DIRS := daemon daemon/util protocol pool config
 SRCS := $(sort $(wildcard $(DIRS:%=%/*.c)))
 LIB_SRCS := $(filter-out daemon/main.c,$(SRCS))
-# The status page, as it lies in daemon/web/.
-WEB_ASM := daemon/web/files.S
-WEB_FILES := $(sort $(wildcard daemon/web/status.*))
 UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_HELPERS := $(sort $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c)))
 FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
@@ -175,12 +174,7 @@ $(B)/%.o: %.c $(B)/flags | build/have-$(subst $(eval) ,-,$(strip $(PKGS)))
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/%.o: %.S $(WEB_FILES) $(B)/flags
-	$(say) AS $<
-	@mkdir -p $(@D)
-	$(Q)$(CC) -c -o $@ $<
-
-$(LIB): $(LIB_SRCS:%.c=$(B)/%.o) $(WEB_ASM:%.S=$(B)/%.o) $(B)/flags
+$(LIB): $(LIB_SRCS:%.c=$(B)/%.o) $(B)/flags
 	$(say) AR $@
 	$(Q)rm -f $@ && ar rcs $@ $(filter %.o,$^)
 
@@ -267,7 +261,7 @@ coverage: ## line coverage of unit and integration tests, per file
 
 # ---------------------------------------------------------------------------------------------------- care
 
-.PHONY: format format-check lint docs demo deps tags clean help dist distcheck deb
+.PHONY: format format-check lint docs demo deps tags clean help dist distcheck deb deb-check rpm-check
 
 format: ## lays out the C sources with clang-format
 	@packaging/deps.sh lint
@@ -309,7 +303,7 @@ help: ## this list
 
 # ---------------------------------------------------------------------------------------------------- shipping
 
-.PHONY: install uninstall man
+.PHONY: install install-config install-check uninstall man
 man: $(MAN_PAGES)
 
 build/man/%: packaging/man/%.scd
@@ -318,6 +312,7 @@ build/man/%: packaging/man/%.scd
 	$(Q)scdoc < $< > $@
 
 SYSTEMD_UNITS = $(wildcard packaging/systemd/*.service packaging/systemd/*.socket)
+SYSTEMD_EXAMPLES = $(wildcard packaging/systemd/examples/*.conf)
 SYSTEMD_SYSUSERS = $(wildcard packaging/systemd/*sysusers*.conf)
 SYSTEMD_TMPFILES = $(wildcard packaging/systemd/*tmpfiles*.conf)
 
@@ -334,31 +329,79 @@ install: $(PROGRAM) $(MAN_PAGES) ## installs below PREFIX (/usr/local); DESTDIR 
 	done
 	for f in $(SYSTEMD_SYSUSERS); do install -D -m 0644 $$f $(DESTDIR)$(SYSUSERSDIR)/pgpoold.conf || exit 1; done
 	for f in $(SYSTEMD_TMPFILES); do install -D -m 0644 $$f $(DESTDIR)$(TMPFILESDIR)/pgpoold.conf || exit 1; done
+	for f in $(SYSTEMD_EXAMPLES); do install -D -m 0644 $$f $(DESTDIR)$(DOCDIR)/systemd/$${f##*/} || exit 1; done
+	install -D -m 0644 packaging/completions/pgpoold $(DESTDIR)$(COMPLETIONDIR)/pgpoold
+
+# Not undone by uninstall: it is the operator's from then on.
+install-config: ## a first configuration in CONFDIR (/etc/pgpoold), and the file for logrotate; never overwrites
+	for f in pgpoold.ini userlist.txt; do \
+		test -e $(DESTDIR)$(CONFDIR)/$$f || \
+		sed 's|/etc/pgpoold|$(CONFDIR)|g' packaging/etc/$$f | install -D -m 0640 /dev/stdin $(DESTDIR)$(CONFDIR)/$$f || exit 1; \
+	done
+	test -e $(DESTDIR)$(LOGROTATEDIR)/pgpoold || install -D -m 0644 packaging/etc/logrotate $(DESTDIR)$(LOGROTATEDIR)/pgpoold
 
 uninstall: ## removes what install put there
 	rm -f $(DESTDIR)$(BINDIR)/pgpoold
 	rm -f $(foreach f,$(MAN_PAGES) $(wildcard packaging/man/*.[1-8]),$(DESTDIR)$(MANDIR)/man$(lastword $(subst ., ,$f))/$(notdir $f))
 	rm -f $(foreach f,$(notdir $(SYSTEMD_UNITS)),$(DESTDIR)$(UNITDIR)/$f)
+	rm -f $(DESTDIR)$(COMPLETIONDIR)/pgpoold
 	rm -f $(DESTDIR)$(SYSUSERSDIR)/pgpoold.conf $(DESTDIR)$(TMPFILESDIR)/pgpoold.conf
 	rm -rf $(DESTDIR)$(DOCDIR)
 
+# Quick, with a program that was built already: make FLAVOUR=gcc-werror DEVELOPER=1 install-check
+install-check: $(PROGRAM) $(MAN_PAGES) ## installs into a folder of its own, looks at it, uninstalls: only the configuration may be left
+	rm -rf build/install-check
+	$(MAKE) -s install install-config DESTDIR=$(CURDIR)/build/install-check >/dev/null
+	packaging/check-hardening.sh build/install-check$(BINDIR)/pgpoold
+	build/install-check$(BINDIR)/pgpoold --version
+	grep -q '^ExecStart=$(BINDIR)/pgpoold $(CONFDIR)/pgpoold.ini$$' build/install-check$(UNITDIR)/pgpoold.service
+	for f in $(MANDIR)/man1/pgpoold.1 $(MANDIR)/man5/pgpoold.ini.5 $(UNITDIR)/pgpoold.socket $(UNITDIR)/pgpoold@.service \
+		$(SYSUSERSDIR)/pgpoold.conf $(TMPFILESDIR)/pgpoold.conf $(COMPLETIONDIR)/pgpoold $(DOCDIR)/pgpoold.ini.example \
+		$(LOGROTATEDIR)/pgpoold; do test -s build/install-check$$f || { echo "$$f is missing"; exit 1; }; done
+	for f in pgpoold.ini userlist.txt; do \
+		test "$$(stat -c %a build/install-check$(CONFDIR)/$$f)" = 640 || { echo "$$f can be read by all"; exit 1; }; \
+	done
+	echo '; mine' > build/install-check$(CONFDIR)/pgpoold.ini
+	$(MAKE) -s install-config DESTDIR=$(CURDIR)/build/install-check >/dev/null
+	test "$$(cat build/install-check$(CONFDIR)/pgpoold.ini)" = '; mine'
+	$(MAKE) -s uninstall DESTDIR=$(CURDIR)/build/install-check >/dev/null
+	test "$$(cd build/install-check && find . ! -type d | sort)" = \
+		"$$(printf '.%s\n' $(CONFDIR)/pgpoold.ini $(CONFDIR)/userlist.txt $(LOGROTATEDIR)/pgpoold | sort)"
+
 DIST := pgpoold-$(VERSION)
+# What is committed; without git (we are the unpacked tarball) what is there.
+EXPORT = $(if $(wildcard .git),git archive --format=tar --prefix=$(DIST)/ HEAD, \
+           tar --exclude=./build --exclude=./local.mk --transform='s|^\.|$(DIST)|' -cf - .)
+
 dist: ## build/pgpoold-VERSION.tar.gz of the last commit
 	@mkdir -p build
-	git archive --prefix=$(DIST)/ -o build/$(DIST).tar.gz HEAD
+	$(EXPORT) | gzip -n9 > build/$(DIST).tar.gz
 
-distcheck: dist ## unpacks the tarball, builds it, runs its unit tests, installs and uninstalls it
+distcheck: dist ## unpacks the tarball, builds it, runs its unit tests, installs and uninstalls it: nothing may be left
 	rm -rf build/distcheck && mkdir -p build/distcheck
 	tar -C build/distcheck -xzf build/$(DIST).tar.gz
-	$(SUB) -C build/distcheck/$(DIST) all
+	$(SUB) -C build/distcheck/$(DIST) all man
 	$(SUB) -C build/distcheck/$(DIST) check-unit
 	$(SUB) -C build/distcheck/$(DIST) install DESTDIR=$(CURDIR)/build/distcheck/root
+	build/distcheck/root$(BINDIR)/pgpoold --version
 	$(SUB) -C build/distcheck/$(DIST) uninstall DESTDIR=$(CURDIR)/build/distcheck/root
-	test -z "$$(find build/distcheck/root -type f)"
+	test -z "$$(find build/distcheck/root ! -type d)"
 
-deb: ## the Debian package, in build/
-	@test -d packaging/debian || { echo 'packaging/debian does not exist'; exit 1; }
+deb: ## the Debian packages pgpoold and pgpoold-dbgsym of the last commit, in build/deb/; lintian must be content
+	@packaging/deps.sh build package
 	rm -rf build/deb && mkdir -p build/deb
-	git archive --prefix=$(DIST)/ HEAD | tar -C build/deb -x
-	cp -r packaging/debian build/deb/$(DIST)/debian
-	cd build/deb/$(DIST) && dpkg-buildpackage -us -uc -b
+	$(EXPORT) | tar -C build/deb -x
+	cp -r build/deb/$(DIST)/packaging/debian build/deb/$(DIST)/debian
+	test "$$(cd build/deb/$(DIST) && dpkg-parsechangelog -S Version)" = $(VERSION)
+	cd build/deb/$(DIST) && DEB_BUILD_OPTIONS="parallel=$(JOBS) nocheck" DEB_BUILD_PROFILES=nocheck \
+		dpkg-buildpackage -us -uc -b
+	packaging/check-hardening.sh build/deb/$(DIST)/debian/pgpoold/usr/bin/pgpoold
+	lintian --allow-root --fail-on error,warning build/deb/*.changes
+
+rpm-check: dist ## the RPM spec: rpmlint, and a package built of it here (its dependencies are not looked for)
+	@packaging/deps.sh build package
+	packaging/rpm/check.sh build/$(DIST).tar.gz
+
+deb-check: ## installs, upgrades and purges the Debian package in a Debian of its own, under its own systemd (root)
+	@packaging/deps.sh build package
+	packaging/deb-check.sh
