@@ -17,10 +17,12 @@
 #define RETRY_PATIENCE_US (4 * RETRY_FIRST_US)
 #define ENCODING_BYTES 32
 
-/* A storm of LISTENs: as long as each round trip finds this many new ones, the next one begins after twice the pause. */
+/* A storm of LISTENs: as long as each round trip finds this many new ones, the next one begins after twice the pause;
+ * but at once when there are enough for one, or when no more have come for a quarter of the pause. */
 #define STORM_LISTENS 4U
+#define ENOUGH_LISTENS 100U
 #define PACE_FIRST_US USEC_PER_MSEC
-#define PACE_MOST_US (250 * USEC_PER_MSEC)
+#define PACE_MOST_US (128 * USEC_PER_MSEC)
 
 /* channel.hub_state */
 enum {
@@ -52,8 +54,10 @@ struct notify_hub {
     struct loop_timer timer;
     struct loop_timer pace;
     struct loop_deferred kick;
-    usec_t pace_us; /* between the beginnings of two round trips with LISTENs in them; 0: none */
-    usec_t trip_us; /* the last one began */
+    usec_t pace_us;  /* between the beginnings of two round trips with LISTENs in them; 0: none */
+    usec_t trip_us;  /* the last one began */
+    unsigned n_seen; /* wanted when the timer `pace` was set */
+    bool is_quiet;   /* no more of them had come when it fired */
     unsigned most_listens; /* in one round trip; 0: no bound. 1 when one of several has failed */
     usec_t ready_since_us;
     usec_t retry_us; /* the next pause */
@@ -289,11 +293,16 @@ static bool must_pace(struct notify_hub *hub)
 {
     usec_t now_us = clock_now_us();
 
-    if (hub->pace_us == 0 || list_is_empty(&hub->wanted) || now_us - hub->trip_us >= hub->pace_us) {
+    if (hub->pace_us == 0 || list_is_empty(&hub->wanted) || hub->wanted.n >= ENOUGH_LISTENS ||
+        hub->is_quiet || now_us - hub->trip_us >= hub->pace_us) {
+        hub->is_quiet = false;
+        loop_timer_stop(loop_of(hub), &hub->pace);
         return false;
     }
     if (!loop_timer_is_set(&hub->pace)) {
-        loop_timer_set(loop_of(hub), &hub->pace, hub->pace_us - (now_us - hub->trip_us));
+        hub->n_seen = hub->wanted.n;
+        loop_timer_set(loop_of(hub), &hub->pace,
+                       MIN(hub->pace_us / 4, hub->pace_us - (now_us - hub->trip_us)));
     }
     return true;
 }
@@ -404,7 +413,10 @@ static void on_timer(struct loop_timer *timer)
 
 static void on_pace(struct loop_timer *timer)
 {
-    go_on(container_of(timer, struct notify_hub, pace));
+    struct notify_hub *hub = container_of(timer, struct notify_hub, pace);
+
+    hub->is_quiet = hub->wanted.n == hub->n_seen;
+    go_on(hub);
 }
 
 /* --- the connection --- */

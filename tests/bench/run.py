@@ -15,6 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 
 import measure  # noqa: E402
+import notify  # noqa: E402
 import processes  # noqa: E402
 import scenarios  # noqa: E402
 from processes import Failed, HAProxy, Instance, NullServer, Pooler, Postgres, Processes  # noqa: E402
@@ -22,6 +23,7 @@ from report import OURS, PEER, Results, print_report  # noqa: E402
 
 PROGRAMS = {
     "nullserver": ("nullserver.c", "null_session.c", "null_query.c"),
+    "notifyload": ("notify_load.c",),
     "loadgen": ("loadgen.c", "lg_client.c", "lg_work.c", "lg_stats.c"),
 }
 COMMON = ("bench_util.c", "bench_scram.c")
@@ -426,6 +428,7 @@ class Bench:
         self.beside_idle()
         self.all_memory()
         self.all_pgbench()
+        notify.run(self)
         self.all_syscalls(chosen)
         self.all_instructions(chosen)
 
@@ -466,6 +469,7 @@ def main():
                   f"{bench.rounds} rounds of {bench.run_ms} ms, medians; "
                   f"{time.monotonic() - started:.0f} s in all")
             print_report(results, bench.titles())
+            notify.print_report(results)
             print(f"CSV: {args.csv}")
     return status
 
