@@ -59,6 +59,9 @@ endif
 DIRS := daemon daemon/util protocol pool config
 SRCS := $(sort $(wildcard $(DIRS:%=%/*.c)))
 LIB_SRCS := $(filter-out daemon/main.c,$(SRCS))
+# The status page, as it lies in daemon/web/.
+WEB_ASM := daemon/web/files.S
+WEB_FILES := $(sort $(wildcard daemon/web/status.*))
 UNIT_SRCS := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_HELPERS := $(sort $(filter-out $(UNIT_SRCS),$(wildcard tests/unit/*.c)))
 FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
@@ -174,7 +177,12 @@ $(B)/%.o: %.c $(B)/flags | build/have-$(subst $(eval) ,-,$(strip $(PKGS)))
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(LIB): $(LIB_SRCS:%.c=$(B)/%.o) $(B)/flags
+$(B)/%.o: %.S $(WEB_FILES) $(B)/flags
+	$(say) AS $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) -c -o $@ $<
+
+$(LIB): $(LIB_SRCS:%.c=$(B)/%.o) $(WEB_ASM:%.S=$(B)/%.o) $(B)/flags
 	$(say) AR $@
 	$(Q)rm -f $@ && ar rcs $@ $(filter %.o,$^)
 

@@ -107,6 +107,7 @@ struct client {
 enum {
     READY_WAITS_FOR_PARAMETERS = 1,
     READY_WAITS_FOR_HUB = 2,
+    READY_WAITS_FOR_CANCEL = 4, /* which would hit the statement that sets the parameters */
 };
 
 /* What is needed until the login is done. */

@@ -229,7 +229,9 @@ static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct 
     if (UNLIKELY(c->echo != NULL)) {
         client_echo_ready(c);
     }
-    if (UNLIKELY(reapply) && go_back_to_startup(c)) {
+    if (UNLIKELY(reapply) && l->backend->n_cancels > 0) {
+        hold_ready(c, READY_WAITS_FOR_CANCEL, status);
+    } else if (UNLIKELY(reapply) && go_back_to_startup(c)) {
         hold_ready(c, READY_WAITS_FOR_PARAMETERS, status);
     }
     if (UNLIKELY(c->notify != NULL) && c->state != CLIENT_CLOSED &&
@@ -237,9 +239,26 @@ static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct 
         c->state != CLIENT_CLOSED) {
         hold_ready(c, READY_WAITS_FOR_HUB, status);
     }
-    c->changed_from = params_unref(c->changed_from);
+    if ((c->ready_waits & READY_WAITS_FOR_CANCEL) == 0) {
+        c->changed_from = params_unref(c->changed_from);
+    }
     return c->hold == HOLD_READY || c->state == CLIENT_CLOSED ? LEASE_READY_HOLD
                                                               : LEASE_READY_FORWARD;
+}
+
+/* The parameters may be set now. */
+static void on_cancel_over(struct client *c)
+{
+    bool injected = go_back_to_startup(c);
+
+    c->changed_from = params_unref(c->changed_from);
+    if (c->state == CLIENT_CLOSED) {
+        return;
+    }
+    if (injected) {
+        c->ready_waits |= READY_WAITS_FOR_PARAMETERS;
+    }
+    release_ready(c, READY_WAITS_FOR_CANCEL);
 }
 
 static void on_resumed(struct lease *l)
@@ -248,6 +267,12 @@ static void on_resumed(struct lease *l)
 
     switch ((enum client_hold)c->hold) {
     case HOLD_READY:
+        if ((c->ready_waits & READY_WAITS_FOR_CANCEL) != 0) {
+            if (l->backend->n_cancels == 0) {
+                on_cancel_over(c);
+            }
+            return;
+        }
         if (inflight_is_empty(&l->backend->inflight)) {
             release_ready(c, READY_WAITS_FOR_PARAMETERS);
         }

@@ -54,12 +54,12 @@ static bool attach(struct relay *r)
     r->is_open = true;
     outvec_init(&r->out, &b->conn, c->server->loop);
     if (inflight_is_empty(&b->inflight) && c->replication == REPLICATION_NONE) {
-        if (b->to_close.len > 0) {
-            close_forgotten_statements(r);
-        }
-        if (UNLIKELY(b->params != c->params) && r->is_open && b->tx_status == 'I' &&
-            !b->inflight.unsynced) {
+        /* First of all, while no batch is open: the Closes are the beginning of one. */
+        if (UNLIKELY(b->params != c->params) && b->tx_status == 'I' && !b->inflight.unsynced) {
             r->is_open = backend_inject_params(b, &r->out, c->params);
+        }
+        if (r->is_open && b->to_close.len > 0) {
+            close_forgotten_statements(r);
         }
     }
     return r->is_open;

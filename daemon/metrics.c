@@ -161,6 +161,7 @@ static void take_pools(struct metrics *m, const struct server *s)
         pool_metrics_add(&m->sum, &p->m);
     }
     pool_metrics_add(&m->sum, &other.m);
+    pool_metrics_add(&m->sum, &m->env.gone_named);
     if (other.n_pools > 0 || histogram_count(&other.m.latency[LATENCY_WAIT]) > 0) {
         other.database = keep(m, METRICS_OTHER, NAME_MAX_BYTES);
         other.user = other.database;

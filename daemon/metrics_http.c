@@ -336,6 +336,8 @@ bool metrics_http_start(struct metrics_http *h, struct server *s, struct config_
         return false;
     }
     watch_engine(h);
+    history_start(&h->history, s);
+    log_observe(incidents_note, &h->incidents);
     if (!is_loopback_only(set) && *set->http_auth_file == '\0') {
         log_warning("http_addr = %s: whoever reaches it sees metrics and status page: set "
                     "http_auth_file, or have a firewall",
@@ -357,6 +359,8 @@ struct metrics_http *metrics_http_free(struct metrics_http *h)
     engine_done(&h->next);
     if (h->server != NULL) {
         loop_timer_stop(h->server->loop, &h->sweep);
+        history_stop(&h->history);
+        log_observe(NULL, NULL);
     }
     free(h);
     return NULL;
@@ -422,4 +426,14 @@ uint64_t metrics_http_count(const struct metrics_http *h)
 uint64_t metrics_http_refused(const struct metrics_http *h)
 {
     return h != NULL ? h->n_refused : 0;
+}
+
+const struct history *metrics_http_history(const struct metrics_http *h)
+{
+    return &h->history;
+}
+
+const struct incidents *metrics_http_incidents(const struct metrics_http *h)
+{
+    return &h->incidents;
 }

@@ -11,6 +11,8 @@
 
 #include "daemon/server.h"
 
+struct history;
+struct incidents;
 struct metrics_http;
 
 #define HTTP_REQUEST_MAX_BYTES 32768U /* of memory for one connection */
@@ -40,5 +42,9 @@ void metrics_http_close_listeners(struct metrics_http *h);
 /* -- questions, with @h NULL as well -- */
 uint64_t metrics_http_count(const struct metrics_http *h);
 uint64_t metrics_http_refused(const struct metrics_http *h);
+
+/* What is gathered for the status page; @h must be there. */
+const struct history *metrics_http_history(const struct metrics_http *h);
+const struct incidents *metrics_http_incidents(const struct metrics_http *h);
 
 #endif

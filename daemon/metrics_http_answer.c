@@ -5,6 +5,8 @@
 
 #include "daemon/health.h"
 #include "daemon/metrics.h"
+#include "daemon/status_json.h"
+#include "daemon/status_page.h"
 #include "daemon/util/secret.h"
 
 #include <microhttpd.h>
@@ -14,6 +16,8 @@
 
 #define REPORT_MAX_BYTES ((size_t)4 << 20)
 #define PIECE_MAX_BYTES (HTTP_PIECE_BYTES + (size_t)16 * 1024) /* one family's row is far shorter */
+
+#define STATUS_PIECE_MAX_BYTES ((size_t)2 * 1024 * 1024) /* its head is one piece */
 
 #define TYPE_TEXT "text/plain; charset=utf-8"
 #define POLICY_NOTHING "default-src 'none'; frame-ancestors 'none'"
@@ -113,34 +117,46 @@ static int answer_stranger(struct MHD_Connection *connection)
     return ok == MHD_YES;
 }
 
-/* --- metrics --- */
+/* --- long answers --- */
 
-struct metrics_answer {
+/* What is said piece by piece: a text of metrics, or the figures of the status page. */
+struct long_answer {
     struct metrics *figures;
     struct metrics_text text;
+    struct status_json *status; /* NULL: it is the metrics */
     struct buf piece;
     size_t sent; /* of the piece */
 };
 
-static void metrics_answer_free(void *arg)
+static void long_answer_free(void *arg)
 {
-    struct metrics_answer *a = arg;
+    struct long_answer *a = arg;
 
     metrics_free(a->figures);
+    status_json_free(a->status);
     buf_done(&a->piece);
     free(a);
 }
 
-static ssize_t metrics_answer_read(void *arg, uint64_t pos, char *to, size_t room)
+static void next_piece(struct long_answer *a)
 {
-    struct metrics_answer *a = arg;
+    buf_clear(&a->piece);
+    a->sent = 0;
+    if (a->status != NULL) {
+        status_json_step(a->status, &a->piece, HTTP_PIECE_BYTES);
+    } else {
+        metrics_text_step(&a->text, &a->piece, HTTP_PIECE_BYTES);
+    }
+}
+
+static ssize_t long_answer_read(void *arg, uint64_t pos, char *to, size_t room)
+{
+    struct long_answer *a = arg;
     size_t n;
 
     (void)pos;
     if (a->sent == a->piece.len) {
-        buf_clear(&a->piece);
-        a->sent = 0;
-        metrics_text_step(&a->text, &a->piece, HTTP_PIECE_BYTES);
+        next_piece(a);
     }
     if (!buf_ok(&a->piece)) {
         return MHD_CONTENT_READER_END_WITH_ERROR;
@@ -154,30 +170,87 @@ static ssize_t metrics_answer_read(void *arg, uint64_t pos, char *to, size_t roo
     return (ssize_t)n;
 }
 
+static int answer_memory(struct MHD_Connection *connection)
+{
+    return answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
+}
+
+/* Owns @a from now on. */
+static int answer_long(struct MHD_Connection *connection, struct long_answer *a, const char *type)
+{
+    struct MHD_Response *r = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, HTTP_PIECE_BYTES, long_answer_read, a, long_answer_free);
+
+    if (r == NULL) {
+        long_answer_free(a);
+        return answer_memory(connection);
+    }
+    put_headers(r, type, POLICY_NOTHING);
+    return queue(connection, MHD_HTTP_OK, r);
+}
+
+static struct long_answer *long_answer_new(size_t most)
+{
+    struct long_answer *a = calloc(1, sizeof(*a));
+
+    if (a != NULL) {
+        a->piece = BUF_INIT(most);
+    }
+    return a;
+}
+
 static int answer_metrics(struct metrics_http *h, struct MHD_Connection *connection)
 {
     const char *accept =
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
-    struct metrics_answer *a = calloc(1, sizeof(*a));
+    struct long_answer *a = long_answer_new(PIECE_MAX_BYTES);
+
+    if (a == NULL) {
+        return answer_memory(connection);
+    }
+    a->figures = metrics_take(h->server);
+    if (a->figures == NULL) {
+        long_answer_free(a);
+        return answer_memory(connection);
+    }
+    a->text.m = a->figures;
+    a->text.format = metrics_format_of(accept);
+    return answer_long(connection, a, metrics_format_type(a->text.format));
+}
+
+/* --- the status page --- */
+
+static int answer_status(struct metrics_http *h, struct MHD_Connection *connection)
+{
+    struct long_answer *a = long_answer_new(STATUS_PIECE_MAX_BYTES);
+
+    if (a == NULL) {
+        return answer_memory(connection);
+    }
+    a->status = status_json_new(h->server);
+    if (a->status == NULL) {
+        long_answer_free(a);
+        return answer_memory(connection);
+    }
+    return answer_long(connection, a, "application/json");
+}
+
+static int answer_page(struct metrics_http *h, struct MHD_Connection *connection)
+{
+    struct buf page = BUF_INIT(STATUS_PAGE_MAX_BYTES);
+    char policy[STATUS_PAGE_POLICY_BYTES];
     struct MHD_Response *r = NULL;
 
-    if (a != NULL) {
-        a->figures = metrics_take(h->server);
-        a->text.m = a->figures;
-        a->text.format = metrics_format_of(accept);
-        a->piece = BUF_INIT(PIECE_MAX_BYTES);
+    (void)h; /* its script asks for the figures */
+    status_page_write(&page, policy);
+    if (buf_ok(&page)) {
+        r = MHD_create_response_from_buffer(page.len, page.data, MHD_RESPMEM_MUST_COPY);
     }
-    if (a != NULL && a->figures != NULL) {
-        r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, HTTP_PIECE_BYTES,
-                                              metrics_answer_read, a, metrics_answer_free);
-    }
+    buf_done(&page);
     if (r == NULL) {
-        if (a != NULL) {
-            metrics_answer_free(a);
-        }
-        return answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
+        return answer_memory(connection);
     }
-    put_headers(r, metrics_format_type(a->text.format), POLICY_NOTHING);
+    put_headers(r, "text/html; charset=utf-8", policy);
     return queue(connection, MHD_HTTP_OK, r);
 }
 
@@ -213,8 +286,8 @@ static const struct {
     bool is_open; /* also for who has no password */
     int (*answer)(struct metrics_http *h, struct MHD_Connection *connection);
 } paths[] = {
-    {"/metrics", false, answer_metrics},
-    {"/healthz", true, answer_alive},
+    {"/", false, answer_page},           {"/status.json", false, answer_status},
+    {"/metrics", false, answer_metrics}, {"/healthz", true, answer_alive},
     {"/readyz", true, answer_ready},
 };
 

@@ -4,6 +4,8 @@
 #ifndef PGPOOLD_DAEMON_METRICS_HTTP_INTERNAL_H
 #define PGPOOLD_DAEMON_METRICS_HTTP_INTERNAL_H
 
+#include "daemon/history.h"
+#include "daemon/incidents.h"
 #include "daemon/metrics_http.h"
 
 #include <sys/socket.h>
@@ -38,6 +40,8 @@ struct metrics_http {
     uint64_t n_refused;
     usec_t timeout_us;
     unsigned max_connections;
+    struct history history;
+    struct incidents incidents;
     char said[256]; /* by libmicrohttpd, last */
 };
 

@@ -69,8 +69,10 @@ static struct {
     int lost_errno; /* why the last of them was lost */
     bool has_half_a_line;        /* the file's end: a disk became full in the middle of it */
     char ident[IDENT_MAX_BYTES]; /* openlog() keeps the pointer */
-    unsigned left_out;           /* by log_rate_ok(), to be told with the next line */
-    time_t stamp_second;         /* that @stamp and @zone belong to */
+    log_observer_fn observer;
+    void *observer_arg;
+    unsigned left_out;   /* by log_rate_ok(), to be told with the next line */
+    time_t stamp_second; /* that @stamp and @zone belong to */
     bool stamp_is_json;
     char stamp[24];
     char zone[16];
@@ -418,6 +420,10 @@ static void write_event(enum log_level level, const struct log_who *who, const c
     }
     len = cut(message, len);
     flatten(message, len);
+    if (state.observer != NULL && level <= LOG_WARNING_LEVEL) {
+        message[len] = '\0';
+        state.observer(state.observer_arg, level, message);
+    }
     if (state.format == LOG_JSON) {
         message[len] = '\0';
         send_json(level, who, message + text_at);
@@ -462,6 +468,12 @@ void log_write(enum log_level level, const char *fmt, ...)
     write_event(level, NULL, fmt, args);
     va_end(args);
     errno = saved_errno;
+}
+
+void log_observe(log_observer_fn fn, void *arg)
+{
+    state.observer = fn;
+    state.observer_arg = arg;
 }
 
 bool log_rate_ok(struct log_rate *site, unsigned burst)

@@ -66,6 +66,11 @@ struct log_who {
 void log_write_who(enum log_level level, const struct log_who *who, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 
+/* Calls @fn with each WARNING, ERROR and FATAL that is written, as it stands in the line, without
+ * the time; NULL: nobody. It must not log. */
+typedef void (*log_observer_fn)(void *arg, enum log_level level, const char *message);
+void log_observe(log_observer_fn fn, void *arg);
+
 /* Rate limit for what a peer can cause: true while fewer than @burst events of this @site fell
  * in the last second. @site: a static object of the caller, zero at first. The next line that
  * gets through tells how many were left out. */
