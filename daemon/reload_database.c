@@ -462,6 +462,15 @@ static bool has_forced_password(const struct pool *pool, const struct config *c,
            strcmp(auth_user, pool->user->name) != 0;
 }
 
+/* What opens the server connections of a forced user: the entry's password, auth_file's, or else what that user itself has
+ * proved when it logged in here. */
+static bool uses_forced(const struct pool *pool)
+{
+    const struct credentials *forced = &pool->db->forced;
+
+    return pool->limits.forced_user && (secret_is_set(&forced->password) || *forced->md5 != '\0');
+}
+
 bool reload_apply_pool(struct pool *pool, const struct config *c)
 {
     const struct database_config *d = reload_entry(pool->db);
@@ -473,10 +482,10 @@ bool reload_apply_pool(struct pool *pool, const struct config *c)
         return true; /* its entry is gone, and so will be the pool */
     }
     lim = limits_of(pool, c, d);
-    pool->credentials = lim.forced_user || has_forced_password(pool, c, d)
+    pool_set_limits(pool, &lim);
+    pool->credentials = uses_forced(pool) || has_forced_password(pool, c, d)
                             ? &pool->db->forced
                             : &pool->user->credentials;
-    pool_set_limits(pool, &lim);
     return pool_set_queries(pool, *d->connect_query == '\0' ? set->connect_query : d->connect_query,
                             set->server_reset_query, strcmp(check, "<empty>") == 0 ? " " : check);
 }

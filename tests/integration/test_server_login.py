@@ -162,6 +162,16 @@ def test_a_forced_user_with_the_password_of_auth_file(pgpoold, pg):
     assert daemon.psql("SELECT current_user") == [("scram_user",)]
 
 
+@pytest.mark.parametrize("in_auth_file", [True, False])
+def test_a_forced_user_without_a_password_logs_in_by_the_keys_of_its_own_client(pgpoold, pg, in_auth_file):
+    verifier = pg.psql("SELECT rolpassword FROM pg_authid WHERE rolname = 'scram_user'")[0][0]
+    users = {"scram_user": verifier} if in_auth_file else {"postgres": "postgres-secret"}
+    daemon = pgpoold(auth_type="scram-sha-256", userlist=users, auth_user=None if in_auth_file else "postgres",
+                     databases={"test": f"host={pg.host} port={pg.port} user=scram_user"})
+    assert daemon.psql("SELECT current_user", user="scram_user") == [("scram_user",)]
+    daemon.stop()
+
+
 def test_a_forced_password(pgpoold, pg):
     daemon = pgpoold(databases={"test": target(pg, password="scram-secret")}, auth_type="trust",
                      userlist={"scram_user": "another"})
