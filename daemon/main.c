@@ -123,7 +123,7 @@ static bool take_process(struct run *r, struct config_errors *errors)
     if (list_is_empty(&r->listeners) && !listeners_open(&r->listeners, set, errors)) {
         return false;
     }
-    if (!metrics_http_open(set, &r->http, errors)) {
+    if (!metrics_http_open(set, r->cmd.takes_over, &r->http, errors)) {
         return false;
     }
     return privileges_drop(set->user, &r->pidfile, errors);

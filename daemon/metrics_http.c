@@ -299,7 +299,7 @@ static bool is_loopback_only(const struct settings *set)
     return true;
 }
 
-bool metrics_http_open(const struct settings *set, struct metrics_http **ret,
+bool metrics_http_open(const struct settings *set, bool takes_over, struct metrics_http **ret,
                        struct config_errors *errors)
 {
     struct metrics_http *h;
@@ -317,6 +317,8 @@ bool metrics_http_open(const struct settings *set, struct metrics_http **ret,
     list_init(&h->connections);
     loop_timer_init(&h->timer, on_timer);
     loop_timer_init(&h->sweep, on_sweep);
+    loop_timer_init(&h->retry, http_listeners_retry);
+    h->takes_over = takes_over;
     if (!http_listeners_open(h, set, errors)) {
         metrics_http_free(h);
         return false;

@@ -21,9 +21,10 @@ struct metrics_http;
 /* -- life -- */
 
 /* Binds what @set says, before the loop exists and while we may still be root. *ret: NULL when http_port is 0.
+ * @takes_over: the port of the process that we take over from may be taken still: then it is tried again later.
  * false: @errors says why. */
-MUSTCHECK bool metrics_http_open(const struct settings *set, struct metrics_http **ret,
-                                 struct config_errors *errors);
+MUSTCHECK bool metrics_http_open(const struct settings *set, bool takes_over,
+                                 struct metrics_http **ret, struct config_errors *errors);
 /* Answers from now on. false: @errors says why. */
 MUSTCHECK bool metrics_http_start(struct metrics_http *h, struct server *s,
                                   struct config_errors *errors);

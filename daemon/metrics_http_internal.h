@@ -17,7 +17,9 @@ struct http_listener {
     struct list_node link; /* in http->listeners */
     struct metrics_http *http;
     struct loop_io io;
-    int fd;
+    int fd; /* -1: another process still has the port */
+    struct sockaddr_storage addr;
+    socklen_t addr_len;
     char name[96];
 };
 
@@ -35,6 +37,8 @@ struct metrics_http {
     struct http_engine next; /* between prepare and commit; mhd NULL: no other one is needed */
     struct loop_io io;       /* the engine's epoll */
     struct loop_timer timer; /* when the engine wants to run without an event */
+    bool takes_over;         /* of a running process, which still has the port */
+    struct loop_timer retry; /* until it is ours */
     struct loop_timer sweep; /* looks for connections that take too long */
     struct list connections; /* struct http_connection */
     uint64_t n_refused;
@@ -56,6 +60,7 @@ struct http_connection {
 MUSTCHECK bool http_listeners_open(struct metrics_http *h, const struct settings *set,
                                    struct config_errors *errors);
 MUSTCHECK bool http_listeners_start(struct metrics_http *h, struct config_errors *errors);
+void http_listeners_retry(struct loop_timer *timer);
 void http_listeners_close(struct metrics_http *h);
 /* metrics_http.c: takes an accepted descriptor over. */
 void http_accepted(struct metrics_http *h, int fd, const struct sockaddr *addr, socklen_t len);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define BACKLOG 64
+#define RETRY_US (200 * USEC_PER_MSEC)
 #define ACCEPTS_PER_TURN 16 /* then the clients of the pools get their turn */
 
 union address {
@@ -42,6 +43,25 @@ static bool turn_on(int fd, int level, int option)
 }
 
 /* 0: bound; else the errno. */
+static int bind_it(struct http_listener *l)
+{
+    int fd = socket(l->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int why;
+
+    if (fd >= 0 && turn_on(fd, SOL_SOCKET, SO_REUSEADDR) && turn_on(fd, IPPROTO_TCP, TCP_NODELAY) &&
+        (l->addr.ss_family != AF_INET6 || turn_on(fd, IPPROTO_IPV6, IPV6_V6ONLY)) &&
+        bind(fd, (const struct sockaddr *)&l->addr, l->addr_len) == 0) {
+        l->fd = fd;
+        return 0;
+    }
+    why = errno;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return why;
+}
+
+/* As bind_it(); a port that the process has that we take over from may come later. */
 static int open_one(struct metrics_http *h, const union address *a, socklen_t len, const char *name)
 {
     struct http_listener *l = calloc(1, sizeof(*l));
@@ -51,13 +71,12 @@ static int open_one(struct metrics_http *h, const union address *a, socklen_t le
         return ENOMEM;
     }
     l->http = h;
+    l->fd = -1;
+    memcpy(&l->addr, a, len);
+    l->addr_len = len;
     (void)snprintf(l->name, sizeof(l->name), "%s", name);
-    l->fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (l->fd < 0 || !turn_on(l->fd, SOL_SOCKET, SO_REUSEADDR) ||
-        !turn_on(l->fd, IPPROTO_TCP, TCP_NODELAY) ||
-        (a->any.sa_family == AF_INET6 && !turn_on(l->fd, IPPROTO_IPV6, IPV6_V6ONLY)) ||
-        bind(l->fd, &a->any, len) != 0) {
-        why = errno;
+    why = bind_it(l);
+    if (why != 0 && !(why == EADDRINUSE && h->takes_over)) {
         listener_free(l);
         return why;
     }
@@ -144,24 +163,56 @@ static void on_accept(struct loop_io *io, unsigned events)
     }
 }
 
+static int listen_on(struct http_listener *l)
+{
+    if (listen(l->fd, BACKLOG) != 0) {
+        return errno;
+    }
+    loop_io_init(&l->io, l->fd, on_accept);
+    loop_io_want(l->http->server->loop, &l->io, LOOP_READ);
+    log_info("listening on %s for %s", l->name, l->http->engine.key.len > 0 ? "HTTPS" : "HTTP");
+    return 0;
+}
+
+void http_listeners_retry(struct loop_timer *timer)
+{
+    struct metrics_http *h = container_of(timer, struct metrics_http, retry);
+    struct http_listener *l;
+    bool lacks = false;
+
+    list_for_each(&h->listeners, l, link) {
+        if (l->fd < 0 && (bind_it(l) != 0 || listen_on(l) != 0)) {
+            lacks = true;
+        }
+    }
+    if (lacks) {
+        loop_timer_set(h->server->loop, &h->retry, RETRY_US);
+    }
+}
+
 bool http_listeners_start(struct metrics_http *h, struct config_errors *errors)
 {
     struct http_listener *l;
 
     list_for_each(&h->listeners, l, link) {
-        if (listen(l->fd, BACKLOG) != 0) {
-            fault(l->name, errno, errors);
+        int why = l->fd >= 0 ? listen_on(l) : 0;
+
+        if (why != 0) {
+            fault(l->name, why, errors);
             return false;
         }
-        loop_io_init(&l->io, l->fd, on_accept);
-        loop_io_want(h->server->loop, &l->io, LOOP_READ);
-        log_info("listening on %s for %s", l->name, h->engine.key.len > 0 ? "HTTPS" : "HTTP");
+        if (l->fd < 0) {
+            loop_timer_set(h->server->loop, &h->retry, RETRY_US);
+        }
     }
     return true;
 }
 
 void http_listeners_close(struct metrics_http *h)
 {
+    if (h->server != NULL) {
+        loop_timer_stop(h->server->loop, &h->retry);
+    }
     while (!list_is_empty(&h->listeners)) {
         struct http_listener *l = list_entry(list_first(&h->listeners), struct http_listener, link);
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: ISC
 """/metrics, /healthz and /readyz: right by Prometheus' own tools, and the same figures as SHOW."""
 
+import json
+import pathlib
+import re
 import signal
 import socket
 
@@ -12,6 +15,7 @@ from http_client import OPEN, Http, key, no_verify, promtool
 from wire import ServerError, query
 
 
+PACKAGING = pathlib.Path(__file__).resolve().parents[2] / "packaging"
 STATS = {"total_server_assignment_count": "server_assignments_total", "total_xact_count": "transactions_total",
          "total_query_count": "queries_total", "total_received": "received_bytes_total",
          "total_sent": "sent_bytes_total", "total_client_parse_count": "client_parses_total",
@@ -331,3 +335,48 @@ def test_all_addresses(pgpoold, http_port):
     daemon = pgpoold(http_port=http_port, http_addr="*", databases={"x": "host=/tmp"})
     assert Http(http_port).get("/healthz")[0] == 200
     assert "set http_auth_file" in daemon.log
+
+
+NAME = re.compile(r"\b((?:pgpoold|process)_\w+)")
+
+
+def test_the_dashboard_and_the_alerts_ask_for_what_there_is(http):
+    """Every name in them is a metric, every label one that it has."""
+    daemon, web = http(pool_mode="transaction")
+    daemon.psql("SELECT 1")
+    known = {}
+    for sample in web.metrics():
+        name, *labels = re.split(r",(?=\w+=)", sample)
+        known.setdefault(name, set()).update(label.split("=")[0] for label in labels)
+    dashboard = json.loads((PACKAGING / "grafana/pgpoold.json").read_text())
+    expressions = [t["expr"] for p in dashboard["panels"] for t in p.get("targets", ())]
+    expressions += [v["definition"] for v in dashboard["templating"]["list"] if v["type"] == "query"]
+    assert len(expressions) > 40
+    rules = PACKAGING / "prometheus/pgpoold.rules.yml"
+    promtool("check", "rules", rules)
+    expressions.append(rules.read_text())
+    for text in expressions:
+        for name in NAME.findall(text):
+            assert name in known, f"{name} in {text}"
+        for name, selector in re.findall(r"\b((?:pgpoold|process)_\w+)\{([^}]*)\}", text):
+            for label in re.findall(r"(\w+)=~?\"", selector):
+                assert label in known[name] | {"instance", "job"}, f"{name} has no {label}"
+    unused = {n for n in known if n.startswith("pgpoold_pool_") and n.endswith("_bucket")}
+    assert unused <= {n for e in expressions for n in NAME.findall(e)}, "a histogram that no panel shows"
+    quoted = [re.sub(r"\$__rate_interval", "5m", e) for e in expressions[:-1] if not e.startswith("label_values")]
+    checked = "groups: [{name: x, rules: [%s]}]" % ", ".join(
+        json.dumps({"record": f"r{n}", "expr": re.sub(r'"\$\w+"', '".*"', e)}) for n, e in enumerate(quoted))
+    path = daemon.home / "rules.json"
+    path.write_text(checked)
+    promtool("check", "rules", path)
+
+
+def test_a_taken_over_port_is_waited_for(pgpoold, http_port, eventually):
+    first = pgpoold(http_port=http_port, databases={"x": "host=/tmp"})
+    web = Http(http_port)
+    assert web.get("/healthz")[0] == 200
+    second = pgpoold(http_port=http_port, databases={"y": "host=/tmp"}, args=["-R"])
+    assert "x" in web.get("/readyz")[1]
+    first.stop()
+    assert "y" in eventually(lambda: web.get("/readyz")[1])
+    assert second.is_running()
