@@ -262,6 +262,10 @@ soak: ## the random tests of isolation and of LISTEN/NOTIFY at length; SOAK=10 t
 	 $(RUN) --builds-failed 0 --jobs 2 \
 	  --pytest '-k "test_a_crowd_does_not_mix or test_random_clients_see"' integration
 
+options-proof: ## does the test of each option fail when the option does nothing? (minutes)
+	@$(TEST_DEPS)
+	@$(PYTHON) tests/options_proof.py
+
 coverage: ## line coverage of unit and integration tests, per file
 	@packaging/deps.sh build test
 	@$(SUB) CC=gcc FLAVOUR=coverage all unit-programs

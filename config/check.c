@@ -10,10 +10,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -23,23 +26,42 @@ struct checker {
     struct config_errors *errors;
 };
 
-PRINTF_LIKE(3, 4) static void fault(const struct checker *k, const char *name, const char *fmt, ...)
+static void add_fault(const struct option_place *places, struct config_errors *errors,
+                      const char *name, const char *what)
 {
     const struct option_place *place = NULL;
+
+    if (places != NULL) {
+        place = &places[option_index(option_find(OPTION_GLOBAL, name))];
+    }
+    if (place == NULL || place->line == 0) {
+        config_errors_add(errors, NULL, 0, "%s: %s", name, what);
+    } else {
+        config_errors_add(errors, place->file, place->line, "%s: %s", name, what);
+    }
+}
+
+void config_fault(const struct option_place *places, struct config_errors *errors, const char *name,
+                  const char *fmt, ...)
+{
     char what[CONFIG_WHY_SIZE];
     va_list args;
 
     va_start(args, fmt);
     (void)vsnprintf(what, sizeof(what), fmt, args); /* cutting is meant */
     va_end(args);
-    if (k->places != NULL) {
-        place = &k->places[option_index(option_find(OPTION_GLOBAL, name))];
-    }
-    if (place == NULL || place->line == 0) {
-        config_errors_add(k->errors, NULL, 0, "%s: %s", name, what);
-    } else {
-        config_errors_add(k->errors, place->file, place->line, "%s: %s", name, what);
-    }
+    add_fault(places, errors, name, what);
+}
+
+PRINTF_LIKE(3, 4) static void fault(const struct checker *k, const char *name, const char *fmt, ...)
+{
+    char what[CONFIG_WHY_SIZE];
+    va_list args;
+
+    va_start(args, fmt);
+    (void)vsnprintf(what, sizeof(what), fmt, args); /* cutting is meant */
+    va_end(args);
+    add_fault(k->places, k->errors, name, what);
 }
 
 /* ---- settings ---- */
@@ -60,6 +82,12 @@ static void check_files(const struct checker *k)
     check_readable(k, "server_tls_cert_file", k->s->server_tls_cert_file);
     check_readable(k, "server_tls_ca_file", k->s->server_tls_ca_file);
     check_readable(k, "resolv_conf", k->s->resolv_conf);
+    check_readable(k, "auth_file", k->s->auth_file);
+    check_readable(k, "http_auth_file", k->s->http_auth_file);
+    if (k->s->auth_type == AUTH_TYPE_HBA) {
+        check_readable(k, "auth_hba_file", k->s->auth_hba_file);
+        check_readable(k, "auth_ident_file", k->s->auth_ident_file);
+    }
     check_readable(k, "http_tls_key_file", k->s->http_tls_key_file);
     check_readable(k, "http_tls_cert_file", k->s->http_tls_cert_file);
 }
@@ -103,6 +131,48 @@ static void check_http(const struct checker *k)
     if ((*s->http_tls_key_file == '\0') != (*s->http_tls_cert_file == '\0')) {
         fault(k, *s->http_tls_key_file == '\0' ? "http_tls_cert_file" : "http_tls_key_file",
               "HTTPS needs http_tls_key_file and http_tls_cert_file: set both or none");
+    }
+}
+
+static void check_directory(const struct checker *k, const char *name, const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0) {
+        fault(k, name, "%s: %s: a directory that is there", path, strerror(errno));
+    } else if (!S_ISDIR(st.st_mode)) {
+        fault(k, name, "%s: not a directory: a directory", path);
+    }
+}
+
+/* A file that is made when it is not there. */
+static void check_place_of(const struct checker *k, const char *name, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder;
+
+    if (slash == NULL || slash == path) {
+        return;
+    }
+    folder = strndup(path, (size_t)(slash - path));
+    if (folder == NULL || access(folder, F_OK) != 0) {
+        fault(k, name, "%s: %s: a file in a directory that is there", path, strerror(errno));
+    }
+    free(folder);
+}
+
+static void check_system(const struct checker *k)
+{
+    const struct settings *s = k->s;
+
+    check_place_of(k, "logfile", s->logfile);
+    check_place_of(k, "pidfile", s->pidfile);
+    if (*s->user != '\0' && getpwnam(s->user) == NULL) {
+        fault(k, "user", "there is no system user %.60s: one of this system, or none", s->user);
+    }
+    if (*s->unix_socket_group != '\0' && getgrnam(s->unix_socket_group) == NULL) {
+        fault(k, "unix_socket_group", "there is no group %.60s: one of this system, or none",
+              s->unix_socket_group);
     }
 }
 
@@ -270,10 +340,13 @@ static void check_auth(const struct checker *k)
 static void check_socket_path(const struct checker *k)
 {
     const size_t most = sizeof(((struct sockaddr_un *)0)->sun_path) - sizeof("/.s.PGSQL.65535");
+    const char *path = k->s->unix_socket_dir;
 
-    if (strlen(k->s->unix_socket_dir) > most) {
+    if (strlen(path) > most) {
         fault(k, "unix_socket_dir", "%zu bytes are too long for a socket's path: at most %zu",
-              strlen(k->s->unix_socket_dir), most);
+              strlen(path), most);
+    } else if (*path != '\0' && *path != '@') {
+        check_directory(k, "unix_socket_dir", path);
     }
 }
 
@@ -312,6 +385,7 @@ void config_check_settings(const struct settings *s, const struct option_place *
     check_http(&k);
     check_proxy_protocol(&k);
     check_files(&k);
+    check_system(&k);
 }
 
 /* ---- entries ---- */

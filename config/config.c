@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- what the ini reader reports ---- */
 
@@ -230,23 +231,29 @@ static struct userlist *load_http_users(const char *path, struct config_errors *
     return list;
 }
 
+/* Of what is not, check.c tells, with the place of the option. */
+static bool is_readable(const char *path)
+{
+    return *path != '\0' && access(path, R_OK) == 0;
+}
+
 static void named_files_load(const struct settings *s, struct named_files *ret,
                              struct config_errors *errors)
 {
     *ret = (struct named_files){0};
-    if (*s->auth_file != '\0') {
+    if (is_readable(s->auth_file)) {
         ret->userlist = userlist_load(s->auth_file, errors);
     }
-    if (*s->http_auth_file != '\0') {
+    if (is_readable(s->http_auth_file)) {
         ret->http_users = load_http_users(s->http_auth_file, errors);
     }
     if (s->auth_type != AUTH_TYPE_HBA) {
         return;
     }
-    if (*s->auth_hba_file != '\0') {
+    if (is_readable(s->auth_hba_file)) {
         ret->hba = hba_load(s->auth_hba_file, errors);
     }
-    if (*s->auth_ident_file != '\0') {
+    if (is_readable(s->auth_ident_file)) {
         ret->ident = ident_load(s->auth_ident_file, errors);
     }
 }
@@ -291,6 +298,12 @@ static void set_conffile(struct config *c, struct config_errors *errors)
 
 struct config *config_load(const char *path, struct config_errors *errors)
 {
+    return config_load_with(path, NULL, errors);
+}
+
+struct config *config_load_with(const char *path, config_check_fn check,
+                                struct config_errors *errors)
+{
     unsigned n_before = config_errors_count(errors);
     struct config *c = config_new(path);
     struct config_loader l = {.config = c, .errors = errors};
@@ -306,6 +319,9 @@ struct config *config_load(const char *path, struct config_errors *errors)
         named_files_put(c, &files);
         config_check_settings(&c->settings, c->places, errors);
         config_check_entries(c, errors);
+        if (check != NULL) {
+            check(c, errors);
+        }
     }
     return config_errors_count(errors) == n_before ? c : config_free(c);
 }

@@ -44,6 +44,11 @@ struct config {
 
 /* Reads @path and all it names. NULL when anything is wrong; then @errors has every fault. */
 struct config *config_load(const char *path, struct config_errors *errors);
+/* The same, with faults that only others can find: @check is called when all else was looked at, for a
+ * configuration that may have faults already. */
+typedef void (*config_check_fn)(const struct config *c, struct config_errors *errors);
+struct config *config_load_with(const char *path, config_check_fn check,
+                                struct config_errors *errors);
 struct config *config_free(struct config *c);
 
 /* Console SET: @name = @text in the running settings, with the relations to all others checked.
@@ -74,5 +79,14 @@ void config_check_settings(const struct settings *s, const struct option_place *
                            struct config_errors *errors);
 /* The same for the entries, the rules and maps, and between them and the settings. */
 void config_check_entries(const struct config *c, struct config_errors *errors);
+
+/* Adds a fault of the global option @name, with the place where it was given. @places as above. */
+void config_fault(const struct option_place *places, struct config_errors *errors, const char *name,
+                  const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+/* ---- warn.c ---- */
+
+/* What is allowed and will hardly do what is wanted, in the form of faults. */
+void config_warnings(const struct config *c, struct config_errors *warnings);
 
 #endif

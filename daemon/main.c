@@ -11,6 +11,7 @@
 #include "daemon/server.h"
 #include "daemon/signals.h"
 #include "daemon/systemd.h"
+#include "daemon/tls_check.h"
 #include "daemon/util/hash.h"
 #include "daemon/util/log.h"
 #include "daemon/version.h"
@@ -50,7 +51,7 @@ static bool read_config(struct run *r, struct config_errors *errors)
 {
     char why[CONFIG_WHY_SIZE];
 
-    r->config = config_load(r->cmd.ini_path, errors);
+    r->config = config_load_with(r->cmd.ini_path, tls_check, errors);
     if (r->config == NULL) {
         return false;
     }
@@ -167,12 +168,24 @@ static void warn_descriptors(const struct config *c, uint64_t limit)
     }
 }
 
+static void warn_of_config(const struct config *c)
+{
+    struct config_errors warnings = CONFIG_ERRORS_INIT;
+
+    config_warnings(c, &warnings);
+    for (unsigned i = 0; i < warnings.n; i++) {
+        log_warning("%s", warnings.text[i]);
+    }
+    config_errors_done(&warnings);
+}
+
 static void greet(const struct run *r, uint64_t limit)
 {
     log_info("process up: " PGPOOLD_VERSION_TEXT ", max expected fd use: %" PRIu64
              ", limit %" PRIu64,
              server_descriptors_needed(r->server->config), limit);
     warn_descriptors(r->server->config, limit);
+    warn_of_config(r->server->config);
     if (r->cmd.takes_over) {
         log_warning("-R: connections of a running process are not taken over, starting as usual");
     }
@@ -231,10 +244,17 @@ static void clean_up(struct run *r)
 static int check_config(const char *path)
 {
     struct config_errors errors = CONFIG_ERRORS_INIT;
-    struct config *c = config_load(path, &errors);
+    struct config *c = config_load_with(path, tls_check, &errors);
     int status = c == NULL ? 1 : 0;
 
     print_errors(&errors);
+    config_errors_done(&errors);
+    if (c != NULL) {
+        config_warnings(c, &errors);
+    }
+    for (unsigned i = 0; i < errors.n; i++) {
+        (void)fprintf(stderr, "warning: %s\n", errors.text[i]);
+    }
     config_errors_done(&errors);
     config_free(c);
     return status;

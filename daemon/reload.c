@@ -11,6 +11,7 @@
 #include "daemon/metrics_http.h"
 #include "daemon/stats.h"
 #include "daemon/systemd.h"
+#include "daemon/tls_check.h"
 #include "daemon/util/log.h"
 
 #include <errno.h>
@@ -151,25 +152,10 @@ static bool plan_peers(struct plan *p)
     return true;
 }
 
-static enum tls_sslmode client_tls_mode(enum sslmode mode)
-{
-    return mode == SSLMODE_VERIFY_CA     ? TLS_VERIFY_CA
-           : mode == SSLMODE_VERIFY_FULL ? TLS_VERIFY_FULL
-                                         : TLS_PREFER;
-}
-
 static bool plan_tls(struct plan *p, struct config_errors *errors)
 {
     const struct settings *set = &p->config->settings;
-    struct tls_settings tls = {.sslmode = client_tls_mode(set->client_tls_sslmode),
-                               .key_file = set->client_tls_key_file,
-                               .cert_file = set->client_tls_cert_file,
-                               .ca_file = set->client_tls_ca_file,
-                               .protocols = set->client_tls_protocols,
-                               .ciphers = set->client_tls_ciphers,
-                               .tls13_ciphers = set->client_tls13_ciphers,
-                               .dheparams = set->client_tls_dheparams,
-                               .ecdhcurve = set->client_tls_ecdhcurve};
+    struct tls_settings tls = tls_client_settings(set);
     struct tls_error err = {""};
 
     if (set->client_tls_sslmode == SSLMODE_DISABLE) {
@@ -492,7 +478,7 @@ bool reload_again(struct server *s, struct config_errors *errors)
     struct config *next;
 
     systemd_reloading();
-    next = config_load(s->config->settings.conffile, errors);
+    next = config_load_with(s->config->settings.conffile, tls_check, errors);
     if (next != NULL && (!keep_user(s, next) ||
                          !settings_keep_fixed(&next->settings, &s->config->settings, &warnings))) {
         config_errors_add(errors, NULL, 0, "out of memory");
@@ -508,6 +494,7 @@ bool reload_again(struct server *s, struct config_errors *errors)
         log_all(errors, LOG_ERROR_LEVEL);
         log_error("reload of %s failed: everything stays as it was", s->config->settings.conffile);
     } else {
+        config_warnings(next, &warnings);
         log_all(&warnings, LOG_WARNING_LEVEL);
         log_info("configuration reloaded from %s", s->config->settings.conffile);
     }

@@ -81,6 +81,9 @@ struct tls;
 
 /* One reference for the caller. NULL: @err names the file or setting and OpenSSL's reason. */
 MUSTCHECK struct tls_context *tls_context_new(const struct tls_settings *s, struct tls_error *err);
+/* Would these do for the connecting side? Key and certificate where both are set, the CA, the ciphers.
+ * false: @err as above. */
+MUSTCHECK bool tls_check_connecting(const struct tls_settings *s, struct tls_error *err);
 struct tls_context *tls_context_ref(struct tls_context *ctx);
 struct tls_context *tls_context_unref(struct tls_context *ctx); /* NULL is fine; returns NULL */
 

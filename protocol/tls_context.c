@@ -428,6 +428,26 @@ struct tls_context *tls_context_new(const struct tls_settings *s, struct tls_err
     return ctx;
 }
 
+bool tls_check_connecting(const struct tls_settings *s, struct tls_error *err)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    bool ok = ctx != NULL || refuse_text(err, "out of memory");
+
+    if (ctx != NULL) {
+        SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
+    }
+    ok = ok && set_ciphers(ctx, s, err);
+    if (ok && is_set(s->key_file) && is_set(s->cert_file)) {
+        ok = load_own_certificate(ctx, s, err);
+    }
+    if (ok && is_set(s->ca_file)) {
+        ok = load_client_ca(ctx, s, err);
+    }
+    SSL_CTX_free(ctx);
+    ERR_clear_error();
+    return ok;
+}
+
 struct tls_context *tls_context_ref(struct tls_context *ctx)
 {
     ctx->refs++;

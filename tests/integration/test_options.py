@@ -13,11 +13,11 @@ import subprocess
 import psycopg
 import pytest
 
-from account import as_server_account, give
+from account import Port, as_server_account, give
 from daemon_sockets import options_of, peer_port, sockets_of
 from sessions import SLEEPS, backend_pid, one_database, running, wait_running
 from waiting import PATIENCE, eventually
-from wire import Client, bind, execute, parse, query, sync
+from wire import Client, ServerError, bind, execute, parse, query, sync
 
 HERE = pathlib.Path(__file__).parent
 
@@ -81,18 +81,18 @@ def test_tcp_options_are_those_of_the_sockets(pgpoold, pg, wire, side):
     assert found["sndbuf"] > 200000 or found["rcvbuf"] != 100000, "the kernel fits them to the line again"
 
 
-def test_tcp_defer_accept_hands_over_who_has_said_something(pgpoold):
-    """Without it a client that is silent counts at once, with it not yet."""
-    for seconds, n in ((0, 1), (100, 0)):
-        daemon = pgpoold(tcp_defer_accept=seconds)
-        with socket.create_connection((daemon.host, daemon.port)):
-            with Client.connect(daemon.socket_dir, daemon.port):  # behind it, and not deferred
-                eventually(lambda: login_clients(daemon) == n + 1)  # pylint: disable=cell-var-from-loop
-        daemon.stop()
+def test_tcp_defer_accept_is_how_long_the_kernel_keeps_a_silent_client(pgpoold):
+    """The kernel counts in repetitions of its answer, so it may make it a little longer."""
+    daemon = pgpoold(tcp_defer_accept=100)
 
+    def deferred():
+        with sockets_of(daemon.pid) as sockets:
+            return [s.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) for s in sockets if peer_port(s) == 0]
 
-def login_clients(daemon):
-    return daemon.show("lists", list="login_clients")[0]["items"]
+    found, = deferred()
+    assert 100 <= found < 200
+    daemon.admin("SET tcp_defer_accept = 0")
+    assert deferred() == [0]
 
 
 # Names and places
@@ -158,7 +158,7 @@ def test_job_name_stands_for_a_syslog_ident_that_is_not_given(syslog):
 
 @pytest.mark.parametrize("option, words", [
     ("log_connections", "login attempt: db=test"), ("log_connections", "new connection to server"),
-    ("log_disconnections", "client disconnect|closing because: client"), ("log_pooler_errors", "pooler error: "),
+    ("log_disconnections", "closing because: client"), ("log_pooler_errors", "pooler error: "),
     ("log_stats", "stats: "),
 ])
 def test_switches_of_the_log(pgpoold, option, words):
@@ -171,7 +171,8 @@ def test_switches_of_the_log(pgpoold, option, words):
 
     daemon = pgpoold(stats_period=0.1, auth_type="md5", **{option: 0})
     something(daemon)
-    daemon.wait_log("process up")
+    with daemon.console() as console:
+        console.expect_silence(0.5)  # several periods of the averages
     assert not re.search(words, daemon.log)
     daemon.admin(f"SET {option} = 1")
     something(daemon)
@@ -387,6 +388,110 @@ def test_the_size_of_an_entrys_pool(pgpoold, pg, wire, where):
     assert pg.n_connections("test") == 2
 
 
+def test_reserve_pool_timeout_is_how_long_the_reserve_is_not_touched(pgpoold, pg, wire):
+    """Shorter than the default, then so long that nobody gets it."""
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=1, reserve_pool_size=2, reserve_pool_timeout="0.1",
+                     query_wait_notify=1, databases=one_database(pg))
+    clients = [wire(daemon) for _ in range(3)]
+    clients[0].run("BEGIN")
+    clients[1].send(query("BEGIN"))
+    assert clients[1].result().kinds == "CZ"  # without the NOTICE, so in less than a second
+    daemon.admin("SET reserve_pool_timeout = 1000")
+    clients[2].send(query("BEGIN"))
+    clients[2].expect("N")
+    assert pg.n_connections("test") == 2
+
+
+def test_cancel_wait_timeout_gives_up_a_server_that_does_not_hear(pgpoold, fake_pg, wire):
+    """A query_timeout has no effect on this server: the client waits no longer than that for the cancel to work."""
+    def script(conn):
+        conn.expect("Q")
+        conn.expect_closed(60)
+
+    server = fake_pg(script)
+    daemon = pgpoold(pool_mode="transaction", query_timeout="0.2", cancel_wait_timeout="0.3", server_connect_timeout=0,
+                     databases={"test": f"host={server.host} port={server.port}"})
+    client = wire(daemon, timeout=8)  # the default is ten seconds
+    client.send(query("select 1"))
+    assert [m.text for m in client.expect_closed(8) if m.kind == "E"] == ["query timeout"]
+
+
+def test_query_wait_notify_comes_before_the_end_of_the_wait(pgpoold, pg, wire):
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=1, query_wait_notify="0.2", query_wait_timeout=3,
+                     databases=one_database(pg))
+    holder, late = wire(daemon), wire(daemon)
+    holder.run("BEGIN")
+    late.send(query("SELECT 1"))
+    assert [m.kind for m in late.expect_closed()] == ["N", "E"]
+
+
+def test_rollback_timeout_frees_the_place_of_a_server_that_hangs(pgpoold, fake_pg, wire):
+    """The next one waits for five seconds at most, which is less than the default."""
+    def script(conn):
+        conn.expect("Q")
+        conn.send(b"C\0\0\0\x0aBEGIN\0", b"Z\0\0\0\x05T")
+        conn.expect("Q")
+        conn.expect_closed(60)
+
+    server = fake_pg(script)
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=1, rollback_timeout="0.3", query_wait_timeout=5,
+                     databases={"test": f"host={server.host} port={server.port}"})
+    first, second = wire(daemon), wire(daemon)
+    first.run("BEGIN")
+    first.close()
+    second.send(query("BEGIN"))
+    assert second.result().status == "T"
+
+
+def test_server_connect_timeout_is_shorter_than_the_wait(pgpoold, wire):
+    with socket.create_server(("127.0.0.1", 0), backlog=20) as silent:
+        daemon = pgpoold(pool_mode="transaction", server_connect_timeout="0.3", query_wait_timeout=5,
+                         databases={"test": f"host=127.0.0.1 port={silent.getsockname()[1]}"})
+        with pytest.raises(ServerError, match="server_connect_timeout"):
+            wire(daemon)
+
+
+def test_server_login_retry_is_how_long_an_error_holds(pgpoold, fake_pg, wire):
+    """Shorter than the default, then so long that nobody tries again."""
+    tries = []
+
+    def on_startup(conn):
+        tries.append(conn)
+        if len(tries) == 2:
+            conn.welcome()
+            conn.serve()
+        else:
+            conn.refuse("53300", "too many")
+
+    server = fake_pg(on_startup=on_startup)
+    daemon = pgpoold(pool_mode="transaction", server_login_retry="0.1",
+                     databases={"test": f"host={server.host} port={server.port}"})
+    with pytest.raises(ServerError, match="too many"):
+        wire(daemon)
+    eventually(lambda: wire(daemon), "the second try", timeout=8)
+    daemon.admin("SET server_login_retry = 1000")
+    daemon.admin("KILL test")
+    daemon.admin("RESUME test")
+    client = wire(daemon)  # what the server says to a login is known by now
+    client.send(query("SELECT 1"))
+    assert [m.text for m in client.expect_closed() if m.kind == "E"] == ["too many"]
+    late = wire(daemon)
+    late.send(query("SELECT 1"))
+    late.expect_silence(0.5)
+    assert len(tries) == 3
+
+
+def test_suspend_timeout_is_how_long_suspend_waits(pgpoold, pg, wire):
+    """For a client in the middle of a message. Half of the default is too long already."""
+    daemon = pgpoold(pool_mode="transaction", suspend_timeout="0.3", databases=one_database(pg))
+    client = wire(daemon)
+    client.run("BEGIN")
+    client.send(b"Q\0\0\0\x20SELECT")
+    with daemon.console(host=daemon.socket_dir) as console:
+        assert console.query("SUSPEND", timeout=5).tags == ["SUSPEND"]
+        console.run("RESUME")
+
+
 def test_a_users_mode_and_a_databases_mode(pgpoold, pg, wire):
     daemon = pgpoold(pool_mode="session", databases=one_database(pg, pool_mode="transaction"),
                      users={"postgres": "pool_mode=statement"})
@@ -409,6 +514,39 @@ def test_client_encoding_of_an_entry_is_asked_for(pgpoold, pg):
     with daemon.connect() as conn:
         found = conn.execute("SELECT reset_val FROM pg_settings WHERE name = 'client_encoding'").fetchone()
     assert found == ("LATIN1",)
+
+
+def test_application_name_of_an_entry_is_asked_for(pgpoold, pg):
+    daemon = pgpoold(databases={"test": f"host={pg.host} port={pg.port} application_name=pooled"})
+    with daemon.connect() as conn:
+        found = conn.execute("SELECT reset_val FROM pg_settings WHERE name = 'application_name'").fetchone()
+    assert found == ("pooled",)
+
+
+# HTTP
+
+@pytest.fixture
+def http_port():
+    port = Port()
+    yield port.number
+    port.close()
+
+
+def test_http_max_connections_is_how_many_there_may_be(pgpoold, http_port):
+    daemon = pgpoold(http_port=http_port, http_max_connections=2)
+    with contextlib.ExitStack() as stack:
+        open_ones = [stack.enter_context(socket.create_connection((daemon.host, http_port), PATIENCE)) for _ in range(3)]
+        assert open_ones[2].recv(1) == b"", "one too many is closed"
+        open_ones[0].sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert b" 200 " in open_ones[0].recv(100)
+
+
+def test_http_timeout_ends_a_slow_request(pgpoold, http_port):
+    daemon = pgpoold(http_port=http_port, http_timeout="0.5")
+    with socket.create_connection((daemon.host, http_port), 10) as slow:
+        slow.sendall(b"GET /healthz HTT")
+        while slow.recv(100):  # until the end; without one the socket's own timeout speaks
+            pass
 
 
 # TLS

@@ -225,10 +225,10 @@ static const struct {
     {"hba without file", "[pgpoold]\nauth_type = hba\n",
      "$D/t.ini:2: auth_type: hba without rules: set auth_hba_file\n"},
     {"hba file not there", "[pgpoold]\nauth_type = hba\nauth_hba_file = $D/none\n",
-     "$D/none: cannot be opened: No such file or directory\n"},
+     "$D/t.ini:3: auth_hba_file: $D/none: cannot be read: No such file or directory\n"},
     {"ident file not there",
      "[pgpoold]\nauth_type = hba\nauth_hba_file = $D/hba.conf\nauth_ident_file = $D/none\n",
-     "$D/none: cannot be opened: No such file or directory\n"},
+     "$D/t.ini:4: auth_ident_file: $D/none: cannot be read: No such file or directory\n"},
     {"map without file", "[pgpoold]\nauth_type = hba\nauth_hba_file = $D/hba.conf\n",
      "$D/hba.conf:1: map=m: there is no such map: a line for it in auth_ident_file\n"},
     {"map not in the file",
@@ -243,7 +243,24 @@ static const struct {
     {"bad rule", "[pgpoold]\nauth_type = hba\nauth_hba_file = $D/hba_bad.conf\n",
      "$D/hba_bad.conf:1: database is missing: names, comma-separated, or all\n"},
     {"auth_file not there", "[pgpoold]\nauth_file = $D/none\n",
-     "$D/none: cannot be opened: No such file or directory\n"},
+     "$D/t.ini:2: auth_file: $D/none: cannot be read: No such file or directory\n"},
+    {"auth_file is a folder", "[pgpoold]\nauth_file = $D\n",
+     "$D: cannot be read: Is a directory\n"},
+    /* what the system has not */
+    {"user and group", "[pgpoold]\nuser = no-such-user\nunix_socket_group = no-such-group\n",
+     "$D/t.ini:2: user: there is no system user no-such-user: one of this system, or none\n"
+     "$D/t.ini:3: unix_socket_group: there is no group no-such-group: one of this system, or "
+     "none\n"},
+    {"folders that are not there",
+     "[pgpoold]\nlogfile = $D/none/log\npidfile = $D/none/pid\nunix_socket_dir = $D/none\n",
+     "$D/t.ini:4: unix_socket_dir: $D/none: No such file or directory: a directory that is "
+     "there\n"
+     "$D/t.ini:2: logfile: $D/none/log: No such file or directory: a file in a directory that is "
+     "there\n"
+     "$D/t.ini:3: pidfile: $D/none/pid: No such file or directory: a file in a directory that is "
+     "there\n"},
+    {"socket folder is a file", "[pgpoold]\nunix_socket_dir = $D/key.pem\n",
+     "$D/t.ini:2: unix_socket_dir: $D/key.pem: not a directory: a directory\n"},
     {"bad auth_file", "[pgpoold]\nauth_file = $D/users_bad.txt\n",
      "$D/users_bad.txt:2: the secret is missing or its quote has no end: \"user\" \"secret\", and "
      "\"\" for a quote "
@@ -390,7 +407,7 @@ static void test_set(void **state UNUSED)
          "$D/t.ini:4: database a: user: is missing, but auth_type any takes no user from clients: "
          "user=NAME\n"},
         {"auth_file", "/nonexistent/users.txt",
-         "/nonexistent/users.txt: cannot be opened: No such file or directory\n"},
+         "auth_file: /nonexistent/users.txt: cannot be read: No such file or directory\n"},
         {"client_tls_sslmode", "require",
          "client_tls_sslmode: TLS without a key: set client_tls_key_file and "
          "client_tls_cert_file\n"},
@@ -450,6 +467,101 @@ static int remove_dir(void **state UNUSED)
     return 0;
 }
 
+static const struct {
+    const char *name;
+    const char *text;
+    const char *warnings;
+} warned[] = {
+    {"nothing", "[pgpoold]\nauth_file = $D/users_scram.txt\n", ""},
+    {"abstract socket, files in the root and here",
+     "[pgpoold]\nauth_user = x\nunix_socket_dir = @x\nlogfile = /log\npidfile = pid\n", ""},
+    {"trust and verifiers",
+     "[databases]\na = host=h\n[pgpoold]\nauth_type = trust\nauth_file = $D/users_scram.txt\n",
+     "$D/t.ini:4: auth_type: trust: clients give no key away, and auth_file has nothing but SCRAM "
+     "verifiers, which open "
+     "no server: plain passwords in auth_file, user= and password= in [databases], or "
+     "scram-sha-256\n"},
+    {"trust and verifiers, any database",
+     "[databases]\n* = host=h\n[pgpoold]\nauth_type = trust\nauth_file = $D/users_scram.txt\n",
+     "$D/t.ini:4: auth_type: trust: clients give no key away, and auth_file has nothing but SCRAM "
+     "verifiers, which open "
+     "no server: plain passwords in auth_file, user= and password= in [databases], or "
+     "scram-sha-256\n"},
+    {"trust and passwords",
+     "[databases]\na = host=h\n[pgpoold]\nauth_type = trust\nauth_file = $D/users.txt\n", ""},
+    {"trust and databases with a password",
+     "[databases]\na = user=x password=y\n[pgpoold]\nauth_type = trust\nauth_file = "
+     "$D/users_scram.txt\n",
+     ""},
+    {"scram and verifiers",
+     "[databases]\na = host=h\n[pgpoold]\nauth_type = scram-sha-256\nauth_file = "
+     "$D/users_scram.txt\n",
+     ""},
+    {"trust and a certificate for servers",
+     "[databases]\na = host=h\n[pgpoold]\nauth_type = trust\nauth_file = $D/users_scram.txt\n"
+     "server_tls_cert_file = $D/key.pem\nserver_tls_key_file = $D/key.pem\n",
+     ""},
+    {"only the console's users have passwords",
+     "[databases]\na = host=h\n[pgpoold]\nauth_type = trust\nauth_file = "
+     "$D/users_admin.txt\nadmin_users = boss\n",
+     "$D/t.ini:4: auth_type: trust: clients give no key away, and auth_file has nothing but SCRAM "
+     "verifiers, which open "
+     "no server: plain passwords in auth_file, user= and password= in [databases], or "
+     "scram-sha-256\n"},
+    {"nobody", "[pgpoold]\nauth_type = scram-sha-256\n",
+     "$D/t.ini:2: auth_type: scram-sha-256: nobody can log in without auth_file or auth_user: set "
+     "one of them\n"},
+    {"nobody by default", "[pgpoold]\n",
+     "auth_type: md5: nobody can log in without auth_file or auth_user: set one of them\n"},
+    {"auth_user of a database", "[databases]\na = auth_user=x\n", ""},
+    {"auth_dbname",
+     "[databases]\na = auth_user=x auth_dbname=none\n[pgpoold]\nauth_user = x\nauth_dbname = nil\n",
+     "$D/t.ini:5: auth_dbname: there is no database nil: an entry of [databases]\n"
+     "$D/t.ini:2: database a: auth_dbname: there is no database none: an entry of [databases]\n"},
+    {"auth_dbname that is there", "[databases]\na = auth_user=x auth_dbname=a\n", ""},
+    {"auth_dbname of any name", "[databases]\n* = auth_user=x auth_dbname=none\n", ""},
+    {"rules that are not read", "[pgpoold]\nauth_user = x\nauth_hba_file = $D/none\n",
+     "$D/t.ini:3: auth_hba_file: is not read: only auth_type hba does\n"},
+};
+
+static void test_warnings(void **state UNUSED)
+{
+    static const char verifier[] =
+        "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    char text[512];
+
+    (void)snprintf(text, sizeof(text), "\"app\" \"%s\"\n", verifier);
+    test_write(&dir, "users_scram.txt", text);
+    (void)snprintf(text, sizeof(text), "\"app\" \"%s\"\n\"boss\" \"plain\"\n", verifier);
+    test_write(&dir, "users_admin.txt", text);
+    for (size_t i = 0; i < ARRAY_LEN(warned); i++) {
+        struct config_errors warnings = CONFIG_ERRORS_INIT;
+        struct config *c = good(warned[i].text);
+
+        config_warnings(c, &warnings);
+        assert_faults_in_dir(warned[i].name, &warnings, warned[i].warnings);
+        config_free(c);
+    }
+}
+
+static void break_it(const struct config *c, struct config_errors *errors)
+{
+    config_fault(c->places, errors, "listen_port", "%s", "is not to my liking: another");
+}
+
+static void test_faults_of_others(void **state UNUSED)
+{
+    struct config_errors errors = CONFIG_ERRORS_INIT;
+
+    test_write(&dir, "t.ini", "[pgpoold]\npool_mode = x\nlisten_port = 7\n");
+    assert_null(config_load_with(test_path(&dir, "t.ini"), break_it, &errors));
+    assert_faults_in_dir(
+        "both", &errors,
+        "$D/t.ini:2: pool_mode: \"x\" is not known: one of session, transaction, statement\n"
+        "$D/t.ini:3: listen_port: is not to my liking: another\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,6 +570,8 @@ int main(void)
         cmocka_unit_test(test_hba_and_ident_are_read_for_auth_type_hba),
         cmocka_unit_test(test_console_names),
         cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_warnings),
+        cmocka_unit_test(test_faults_of_others),
         cmocka_unit_test(test_what_is_fine),
         cmocka_unit_test(test_the_example_is_a_configuration),
         cmocka_unit_test(test_set),

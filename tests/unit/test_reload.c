@@ -2,6 +2,7 @@
 /* From entries and settings to targets, limits and credentials: without a socket, without a server. */
 #include "daemon/reload_internal.h"
 
+#include "daemon/client.h"
 #include "daemon/server.h"
 
 #include <setjmp.h>
@@ -86,8 +87,8 @@ static const struct {
      "[databases]\nd = host=h\n[pgpoold]\nserver_tls_protocols=tlsv1.3\n", false},
     {"keepalive", "[databases]\nd = host=h\n",
      "[databases]\nd = host=h\n[pgpoold]\ntcp_keepidle=9\n", false},
-    {"socket directory", "[databases]\nd =\n[pgpoold]\nunix_socket_dir=/tmp/a\n",
-     "[databases]\nd = host=/tmp/a\n[pgpoold]\nunix_socket_dir=/tmp/b\n", true},
+    {"socket directory", "[databases]\nd =\n[pgpoold]\nunix_socket_dir=/tmp\n",
+     "[databases]\nd = host=/tmp\n[pgpoold]\nunix_socket_dir=/\n", true},
 };
 
 static void test_targets(void **state)
@@ -377,11 +378,12 @@ static void test_learnt_keys(void **state)
 static void test_slots(void **state)
 {
     struct server *s = serve("[databases]\nd = host=127.0.0.1\n[pgpoold]\n");
-    static char clients[200]; /* only their addresses matter */
+    static struct client clients[200]; /* only their addresses and numbers matter */
 
     (void)state;
     for (uint32_t i = 1; i <= ARRAY_LEN(clients); i++) {
-        assert_int_equal(server_take_slot(s, (struct client *)(void *)&clients[i - 1]), i);
+        assert_int_equal(server_take_slot(s, &clients[i - 1]), i);
+        clients[i - 1].vpid = i;
     }
     assert_ptr_equal(server_client_by_pid(s, 77), &clients[76]);
     server_give_slot(s, 77);
@@ -389,10 +391,9 @@ static void test_slots(void **state)
     assert_null(server_client_by_pid(s, 77));
     assert_null(server_client_by_pid(s, 0));
     assert_null(server_client_by_pid(s, UINT32_MAX));
-    assert_int_equal(server_take_slot(s, (struct client *)(void *)&clients[0]), 5);
-    assert_int_equal(server_take_slot(s, (struct client *)(void *)&clients[0]), 77);
-    assert_int_equal(server_take_slot(s, (struct client *)(void *)&clients[0]),
-                     ARRAY_LEN(clients) + 1);
+    assert_int_equal(server_take_slot(s, &clients[0]), 5);
+    assert_int_equal(server_take_slot(s, &clients[0]), 77);
+    assert_int_equal(server_take_slot(s, &clients[0]), ARRAY_LEN(clients) + 1);
     server_free(s);
 }
 
