@@ -281,7 +281,7 @@ static const struct option options[] = {
      .help =
          "Query that gives a user's name and secret; $1 is the name. Better than a superuser as "
          "auth_user is a SECURITY DEFINER function that this query calls."},
-    {DURATION(auth_query_cache, "0", G_US(auth_query_cache)), RELOAD, GROUP,
+    {DURATION(auth_query_cache, "0", G_US(auth_query_cache)), OWN, RELOAD, GROUP,
      .help =
          "How long the answer of auth_query for a user is used again. A login that fails with it "
          "asks anew, or the next one does; an old password works that much longer. 0: each "
