@@ -389,17 +389,18 @@ static const struct option options[] = {
      .help =
          "LISTEN in transaction and statement mode. relay: it works as on a connection of one's "
          "own, through one additional server connection for each pool that has listeners; "
-         "refuse: it is answered with an error; off: it is passed on unseen, so notifications get "
-         "lost or reach the wrong client."},
+         "refuse: it is answered with an error; off: it is passed on unseen, and nobody is ever "
+         "notified. In session mode the server itself notifies its client, whatever this says."},
     {CHOICE(notify_gap, "disconnect", notify_gap_words, G(enum notify_gap, notify_gap)), OWN,
      RELOAD, GROUP,
      .help = "When the connection that receives notifications was lost, some may be missing. "
              "disconnect: the listeners' connections end with an error, as their own would have; "
-             "notice: they stay, and get a WARNING once notifications come again."},
+             "notice: they stay, and get a WARNING then and another one when notifications come "
+             "again."},
     {INTEGER(notify_queue_size, "1024", 1, 10000000, G_INT(notify_queue_size)), .unit = "messages",
      OWN, RELOAD, GROUP,
      .help = "Notifications that may wait for a client that is inside a transaction or reads too "
-             "slowly. One more ends its connection with an error."},
+             "slowly, 16 MiB at most. One more ends its connection with an error."},
     {INTEGER(max_listen_channels, "1000", 1, COUNT_MOST, G_INT(max_listen_channels)), OWN, RELOAD,
      GROUP, .help = "Most channels that one client may listen to at a time."},
     {DURATION(notify_hub_idle, "60", G_US(notify_hub_idle)), OWN, RELOAD, GROUP,

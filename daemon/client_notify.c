@@ -258,6 +258,10 @@ static void queue(struct client_notify *n, const uint8_t *msg, size_t len)
 {
     struct notify_work *w = new_work(n);
 
+    if (w != NULL && len > QUEUE_MAX_BYTES - w->queue.len) {
+        close_later(n, CLOSE_QUEUE_FULL);
+        return;
+    }
     if (w == NULL || !buf_append(&w->queue, msg, len)) {
         close_later(n, CLOSE_NO_MEMORY);
         return;
@@ -644,6 +648,9 @@ enum notify_fate client_notify_deliver(struct subscriber *to, const uint8_t *msg
         return NOTIFY_DROPPED;
     }
     send_or_queue(n, msg, len);
+    if (n->close.fn != NULL) {
+        return NOTIFY_DROPPED;
+    }
     return n->work != NULL && n->work->queue.len > 0 ? NOTIFY_QUEUED : NOTIFY_TOLD;
 }
 

@@ -178,6 +178,18 @@ def test_a_listen_needs_room_for_two_connections(pool, wire):
     assert wire(daemon).run("SELECT 1") == [("1",)]
 
 
+def test_what_waits_is_bounded_in_bytes_too(pool, wire, pg):
+    daemon = pool(notify_queue_size=1_000_000)
+    patient, idle = listen(wire(daemon), "a"), listen(wire(daemon, timeout=60), "a")
+    patient.run("BEGIN")
+    with pg.connect("test", "app") as conn:
+        conn.execute("SELECT count(pg_notify('a', repeat('x', 7900) || g)) FROM generate_series(1, 2200) g")  # 17 MB
+    for i in range(1, 2201):
+        assert idle.expect("A").payload.endswith(f"x{i}")
+    error = fatal(patient)
+    assert error.code == "53400" and daemon.show("listeners")[0]["dropped"] >= 1
+
+
 # --- what the pooler cannot see ---
 
 def test_a_listen_that_cannot_be_seen_ends_the_client(pool, wire, notify):
