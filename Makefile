@@ -341,6 +341,9 @@ install: $(PROGRAM) $(MAN_PAGES) ## installs below PREFIX (/usr/local); DESTDIR 
 	done
 	for f in $(SYSTEMD_SYSUSERS); do install -D -m 0644 $$f $(DESTDIR)$(SYSUSERSDIR)/pgpoold.conf || exit 1; done
 	for f in $(SYSTEMD_TMPFILES); do install -D -m 0644 $$f $(DESTDIR)$(TMPFILESDIR)/pgpoold.conf || exit 1; done
+	for f in grafana/pgpoold.json prometheus/pgpoold.rules.yml; do \
+		install -D -m 0644 packaging/$$f $(DESTDIR)$(DOCDIR)/$$f || exit 1; \
+	done
 	for f in $(SYSTEMD_EXAMPLES); do install -D -m 0644 $$f $(DESTDIR)$(DOCDIR)/systemd/$${f##*/} || exit 1; done
 	install -D -m 0644 packaging/completions/pgpoold $(DESTDIR)$(COMPLETIONDIR)/pgpoold
 
