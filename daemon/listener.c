@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -19,7 +20,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ACCEPTS_PER_TURN 64            /* then the others get their turn */
+#define ACCEPTS_PER_TURN 64                /* then the others get their turn */
+#define ACCEPTS_AT_THE_END 65536U          /* no backlog is longer */
+#define HANDSHAKE_US (300 * USEC_PER_MSEC) /* those under way take as long as this */
+#define DEFERRED_US \
+    (1200 * USEC_PER_MSEC)             /* until the kernel has looked again after deferred ones */
 #define RETRY_US (200 * USEC_PER_MSEC) /* after a shortage of descriptors */
 
 union address {
@@ -40,9 +45,12 @@ static void close_socket(struct listener *l)
     if (l->server != NULL) {
         loop_io_stop(l->server->loop, &l->io);
         loop_timer_stop(l->server->loop, &l->retry);
+        loop_timer_stop(l->server->loop, &l->retirement);
     }
     (void)close(l->fd); /* a listening socket has nothing to lose */
     l->fd = -1;
+    l->is_retiring = false;
+    l->refuses_new = false;
 }
 
 static struct listener *listener_free(struct listener *l)
@@ -531,34 +539,141 @@ static bool is_shortage(int why)
     return why == EMFILE || why == ENFILE || why == ENOBUFS || why == ENOMEM;
 }
 
+/* false: there is nobody more, or no room for him. */
+static bool accept_one(struct listener *l)
+{
+    union address peer = {0};
+    socklen_t len = sizeof(peer);
+    int fd = accept4(l->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd < 0 && (errno == EINTR || errno == ECONNABORTED || errno == EPROTO)) {
+        return true;
+    }
+    if (fd < 0) {
+        if (is_shortage(errno)) {
+            accept_later(l, errno);
+        }
+        return false;
+    }
+    if (l->is_unix) {
+        peer.any.sa_family =
+            AF_UNIX; /* a client's socket has no name, and then the kernel may write nothing */
+    }
+    if (l->refuses_new) {
+        (void)set_option(fd, SOL_SOCKET, SO_DETACH_FILTER,
+                         0); /* inherited; it would only cost time */
+    }
+    if (client_new(l->server, l, fd, &peer.any) == NULL) {
+        accept_later(l, ENOMEM);
+        return false;
+    }
+    return true;
+}
+
 static void on_accept(struct loop_io *io, unsigned events)
 {
     struct listener *l = container_of(io, struct listener, io);
 
     (void)events;
-    for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
-        union address peer = {0};
-        socklen_t len = sizeof(peer);
-        int fd = accept4(l->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    for (unsigned i = 0; i < ACCEPTS_PER_TURN && accept_one(l); i++) {
+    }
+}
 
-        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED || errno == EPROTO)) {
+/* --- retiring --- */
+
+static void accept_rest(struct listener *l)
+{
+    for (unsigned i = 0; i < ACCEPTS_AT_THE_END && accept_one(l); i++) {
+    }
+}
+
+/* Other processes may listen on the same port. */
+static bool is_shared(int fd)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+
+    return getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &value, &len) == 0 && value != 0;
+}
+
+/* The kernel spreads new connections over all sockets of the port, ours included until it is closed, and what is under way
+ * to a socket that is closed is reset. With this filter it drops what begins a connection (SYN without ACK): the client
+ * sends it again after a second, and then the others are there for it. What had begun before is finished. */
+static bool refuse_new(int fd)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), /* the flags in the TCP header */
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x12), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),     BPF_STMT(BPF_RET | BPF_K, 0),
+    };
+    struct sock_fprog program = {.len = ARRAY_LEN(code), .filter = code};
+
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0;
+}
+
+static void on_retirement(struct loop_timer *timer)
+{
+    struct listener *l = container_of(timer, struct listener, retirement);
+    struct server *s = l->server;
+
+    if (!l->refuses_new && refuse_new(l->fd)) {
+        l->refuses_new = true;
+        loop_timer_set(s->loop, &l->retirement, HANDSHAKE_US);
+        return;
+    }
+    accept_rest(l);
+    close_socket(l);
+    server_changed(s);
+}
+
+/* With tcp_defer_accept the kernel shows us a connection only when its client has sent something, and resets it when the
+ * socket is closed before. Without it these become visible, when their timers have run (a second). */
+static bool has_deferred(int fd)
+{
+    int seconds = 0;
+    socklen_t len = sizeof(seconds);
+
+    return getsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, &len) == 0 && seconds > 0;
+}
+
+static void retire(struct listener *l)
+{
+    bool waits = has_deferred(l->fd);
+
+    (void)set_option(l->fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 0);
+    l->is_retiring = true;
+    loop_timer_set(l->server->loop, &l->retirement, waits ? DEFERRED_US : 0);
+}
+
+void listeners_retire(struct server *s)
+{
+    struct listener *l;
+
+    list_for_each(&s->listeners, l, link) {
+        if (l->fd < 0 || l->is_retiring || (l->is_unix && !l->is_inherited)) {
             continue;
         }
-        if (fd < 0) {
-            if (is_shortage(errno)) {
-                accept_later(l, errno);
-            }
-            return;
+        if (!l->is_inherited && is_shared(l->fd)) {
+            retire(l);
+            continue;
         }
-        if (l->is_unix) {
-            peer.any.sa_family =
-                AF_UNIX; /* a client's socket has no name, and then the kernel may write nothing */
+        if (!l->is_inherited) {
+            accept_rest(l);
         }
-        if (client_new(l->server, l, fd, &peer.any) == NULL) {
-            accept_later(l, ENOMEM);
-            return;
+        close_socket(l);
+    }
+}
+
+bool listeners_are_retiring(const struct server *s)
+{
+    const struct listener *l;
+
+    list_for_each(&s->listeners, l, link) {
+        if (l->is_retiring) {
+            return true;
         }
     }
+    return false;
 }
 
 /* Two that start at the same time may both bind; only one may listen. */
@@ -599,6 +714,7 @@ bool listeners_start(struct server *s, struct list *list, struct config_errors *
         l->is_proxied = is_for_proxies(l, &s->config->settings);
         loop_io_init(&l->io, l->fd, on_accept);
         loop_timer_init(&l->retry, on_retry);
+        loop_timer_init(&l->retirement, on_retirement);
         loop_io_want(s->loop, &l->io, LOOP_READ);
         log_info("listening on %s%s%s%s%s", l->name, l->is_proxied ? " (PROXY protocol)" : "",
                  *l->origin == '\0' ? "" : " (from systemd: ", l->origin,
@@ -648,7 +764,7 @@ void listeners_tune(const struct server *s)
     const struct listener *l;
 
     list_for_each(&s->listeners, l, link) {
-        if (!l->is_unix && l->fd >= 0) {
+        if (!l->is_unix && !listener_is_retired(l)) {
             tune_tcp(l->fd, &s->config->settings);
         }
     }

@@ -18,6 +18,9 @@ struct listener {
     bool is_proxied;   /* proxy_protocol_port: each connection begins with a PROXY header */
     bool is_inherited; /* from systemd: the socket's file is not ours to remove */
     bool is_suspended;
+    bool is_retiring; /* listeners_retire(): for a while it takes on who comes yet */
+    bool refuses_new; /* ... and then only those whose handshake is under way */
+    struct loop_timer retirement;
     char *path; /* of the Unix socket's file; NULL: TCP, or abstract; owned */
     struct sockaddr_storage addr;
     socklen_t addr_len;
@@ -40,12 +43,25 @@ void listeners_close(struct list *list);
 
 /* Moves @list to the server, listens and accepts: not before all else of the start has worked. As above. */
 MUSTCHECK bool listeners_start(struct server *s, struct list *list, struct config_errors *errors);
-/* SHUTDOWN that waits: the Unix socket stays for the console. */
+/* At the end; the Unix socket goes with the rest. */
 void listeners_close_tcp(struct server *s);
+/* The same, for a shutdown that waits, but whoever the kernel has connected to us already is taken on: at once, and where
+ * other processes share the port within 1.5 s, in whose last 300 ms no new connection is given to us. What systemd opened
+ * is closed, its Unix socket too: who connects now waits for the next process. */
+void listeners_retire(struct server *s);
 /* SUSPEND, RESUME: connections wait in the kernel. */
 void listeners_suspend(struct server *s);
 void listeners_resume(struct server *s);
 /* Sets the socket options that may change at a reload; accepted connections inherit them. */
 void listeners_tune(const struct server *s);
+
+/* -- questions -- */
+
+bool listeners_are_retiring(const struct server *s);
+/* Nobody new comes through it: who has done so was there before. */
+static inline bool listener_is_retired(const struct listener *l)
+{
+    return l->fd < 0 || l->is_retiring;
+}
 
 #endif

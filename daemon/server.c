@@ -248,7 +248,7 @@ void server_wait_for(struct server *s, enum server_state how)
     }
     s->state = how;
     systemd_tell(s);
-    listeners_close_tcp(s);
+    listeners_retire(s);
     if (how == SERVER_WAITS_FOR_SERVERS) {
         server_pause_all(s);
         list_for_each(&s->env->databases, db, link) {
@@ -260,7 +260,11 @@ void server_wait_for(struct server *s, enum server_state how)
 
 bool server_lets_in(const struct server *s, const struct client *c)
 {
-    return s->state == SERVER_WAITS_FOR_CLIENTS && c->connect_us <= s->drained_since_us;
+    const struct listener *l =
+        c->state == CLIENT_CANCEL || c->u.login == NULL ? NULL : c->u.login->listener;
+
+    return s->state == SERVER_WAITS_FOR_CLIENTS &&
+           (c->connect_us <= s->drained_since_us || (l != NULL && listener_is_retired(l)));
 }
 
 /* A connection that stays silent is waited for as long as it may be silent, but not for ever. */
@@ -289,9 +293,9 @@ static bool wait_is_over(const struct server *s)
     case SERVER_ENDS:
         return false;
     case SERVER_WAITS_FOR_SERVERS:
-        return server_is_drained(s, NULL);
+        return server_is_drained(s, NULL) && !listeners_are_retiring(s);
     case SERVER_WAITS_FOR_CLIENTS:
-        return server_clients_left(s) == 0;
+        return server_clients_left(s) == 0 && !listeners_are_retiring(s);
     }
     unreachable();
 }

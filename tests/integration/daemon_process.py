@@ -124,13 +124,14 @@ class Daemon:
 
     # Life
 
-    def start(self, args=(), env=None, wait=True):
+    def start(self, args=(), env=None, wait=True, *, prefix=(), pass_fds=()):
+        """prefix: a command that runs the rest of its command line at last, and may find @pass_fds open."""
         self._started_with = (args, env)
         self._exit_expected = False
         clean = {k: v for k, v in os.environ.items() if not k.startswith("PG") or k.startswith("PGPOOLD_")}
         with open(self.stderr_path, "ab") as stderr:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with
-                as_server_account([self.binary, *args, self.ini_path], death_signal="KILL"),
+                as_server_account([*prefix, self.binary, *args, self.ini_path], death_signal="KILL"), pass_fds=pass_fds,
                 cwd=self.home, env={**clean, **SANITIZER_ENV, **(env or {})},
                 stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, start_new_session=True)
         if wait:
