@@ -20,7 +20,7 @@ for set in "$@"; do
             python3-pytest python3-pytest-xdist python3-psycopg python3-psycopg2 python3-asyncpg python3-aiopg
             python3-async-timeout python3-sqlalchemy procps libdbd-pg-perl openjdk-17-jre-headless
             libpostgresql-jdbc-java prometheus-pgbouncer-exporter python3-prometheus-client prometheus chromium
-            slapd ldap-utils libpam-modules strace nsd haproxy
+            slapd ldap-utils libpam-modules strace nsd pgbouncer haproxy
             systemd python3-seccomp logrotate bash-completion"
         # A Node.js that came with npm fetches pg itself (tests/integration/test_node.py); Debian's npm is 300 packages.
         command -v npm >/dev/null || packages="$packages nodejs node-pg"
