@@ -241,6 +241,7 @@ static void release_memory(struct client *c)
         client_cancel_end(c);
         break;
     default:
+        c->u.probing = prepared_unref(c->u.probing);
         break;
     }
     c->params = params_unref(c->params);
@@ -254,10 +255,11 @@ static void release_memory(struct client *c)
     c->echo = client_echo_free(c->echo);
     c->notify = client_notify_free(c->notify);
     prepared_set_done(&c->prepared);
-    c->probing = prepared_unref(c->probing);
     c->unnamed = stmt_unref(c->unnamed);
-    free(c->long_key);
-    c->long_key = NULL;
+    if (c->has_long_key) {
+        free(c->key.of_many);
+        c->has_long_key = false;
+    }
 }
 
 /* Bytes of the peer that were never read would turn our last words into a reset: read them off, a bounded amount. */

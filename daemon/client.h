@@ -66,34 +66,36 @@ struct client {
     struct params *startup; /* what RESET goes back to; owned reference */
     struct params *
         changed_from; /* params before the running query changed them; owned reference; NULL: unchanged */
+    union {
+        uint8_t of_four[4]; /* CANCEL_KEY_SHORT_BYTES */
+        uint8_t *of_many;   /* has_long_key: CANCEL_KEY_LONG_BYTES, owned */
+    } key;                  /* that a cancel request has to show */
     struct buf *
         in; /* bytes that wait: an incomplete message, or everything while on hold; owned; NULL: none */
     struct prepared_set prepared;
-    struct prepared *probing;     /* the statement that HOLD_STATEMENT is about; owned reference */
     struct client_echo *echo;     /* statements for the log; owned; NULL: none */
     struct client_notify *notify; /* LISTEN and NOTIFY; owned; NULL: never used */
     struct stmt
         *unnamed; /* its unnamed statement; owned reference; NULL: none, or too long to keep */
-    uint32_t body_left;  /* bytes of the message under way that have not come yet */
-    uint8_t state;       /* enum client_state */
-    uint8_t hold;        /* enum client_hold */
-    uint8_t ready_waits; /* what the ReadyForQuery that is held back waits for: READY_WAITS_* */
-    uint8_t replication; /* enum replication */
-    uint8_t held_status; /* of the ReadyForQuery that is held back */
-    bool body_discarded; /* the message under way goes nowhere */
-    bool skipping;       /* we gave an error: its input is skipped up to the next Sync */
-    bool reapply;        /* RESET or DISCARD ALL ran: go back to the startup values */
-    bool close_after;    /* DISABLE, KILL and the like: close at the end of the transaction */
-    bool is_admin;       /* on the console: may do more than SHOW */
-    bool is_tls;
-    bool is_unix;
-    bool counted;  /* in the client limits of database and user */
-    uint16_t port; /* of the peer; 0 over a Unix socket */
+    uint32_t body_left; /* bytes of the message under way that have not come yet */
+    uint32_t vpid;
+    uint8_t state;        /* enum client_state */
+    uint8_t hold;         /* enum client_hold */
+    uint8_t ready_waits;  /* what the ReadyForQuery that is held back waits for: READY_WAITS_* */
+    uint8_t replication;  /* enum replication */
+    uint8_t held_status;  /* of the ReadyForQuery that is held back */
+    bool body_discarded;  /* the message under way goes nowhere */
+    bool skipping;        /* we gave an error: its input is skipped up to the next Sync */
+    bool reapply : 1;     /* RESET or DISCARD ALL ran: go back to the startup values */
+    bool close_after : 1; /* DISABLE, KILL and the like: close at the end of the transaction */
+    bool is_admin : 1;    /* on the console: may do more than SHOW */
+    bool is_tls : 1;
+    bool is_unix : 1;
+    bool has_long_key : 1; /* protocol 3.2 */
+    bool counted : 1;      /* in the client limits of database and user */
     uint8_t family;
     uint8_t addr[16]; /* of the peer, network order */
-    uint32_t vpid;
-    uint32_t cancel_key; /* the four bytes of protocol 3.0 */
-    uint8_t *long_key;   /* protocol 3.2: CANCEL_KEY_LONG_BYTES, owned; NULL: none */
+    uint16_t port;    /* of the peer; 0 over a Unix socket */
     uint64_t id;
     usec_t connect_us;
     usec_t request_us; /* its last request */
@@ -101,6 +103,8 @@ struct client {
         struct client_login *login;   /* CLIENT_STARTUP, AUTH, LOGIN; owned */
         struct admin_session *admin;  /* CLIENT_CONSOLE; owned */
         struct client_cancel *cancel; /* CLIENT_CANCEL; owned */
+        struct prepared *
+            probing; /* CLIENT_IDLE, WAITING, ACTIVE: what HOLD_STATEMENT is about; owned reference */
     } u;
 };
 

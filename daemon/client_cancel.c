@@ -40,7 +40,6 @@ void client_cancel_end(struct client *c)
 bool client_cancel_make_key(struct client *c, bool is_long)
 {
     unsigned peer_id = (unsigned)c->server->config->settings.peer_id;
-    uint8_t key[CANCEL_KEY_SHORT_BYTES];
 
     if (c->vpid == 0) {
         c->vpid = server_take_slot(c->server, c);
@@ -48,43 +47,36 @@ bool client_cancel_make_key(struct client *c, bool is_long)
     if (c->vpid == 0) {
         return false;
     }
-    secret_random(key, sizeof(key));
-    cancel_key_mark(peer_id, key);
-    c->cancel_key = wire_load_u32(key);
     if (!is_long) {
+        secret_random(c->key.of_four, CANCEL_KEY_SHORT_BYTES);
+        cancel_key_mark(peer_id, c->key.of_four);
         return true;
     }
-    c->long_key = malloc(CANCEL_KEY_LONG_BYTES);
-    if (c->long_key == NULL) {
+    c->key.of_many = malloc(CANCEL_KEY_LONG_BYTES);
+    if (c->key.of_many == NULL) {
         return false;
     }
-    secret_random(c->long_key, CANCEL_KEY_LONG_BYTES);
-    cancel_key_mark(peer_id, c->long_key);
+    c->has_long_key = true;
+    secret_random(c->key.of_many, CANCEL_KEY_LONG_BYTES);
+    cancel_key_mark(peer_id, c->key.of_many);
     return true;
 }
 
 void client_cancel_put_key(const struct client *c, struct buf *out)
 {
-    uint8_t key[CANCEL_KEY_SHORT_BYTES];
-
-    wire_store_u32(key, c->cancel_key);
-    if (c->long_key != NULL) {
-        startup_put_key(out, c->vpid, c->long_key, CANCEL_KEY_LONG_BYTES);
+    if (c->has_long_key) {
+        startup_put_key(out, c->vpid, c->key.of_many, CANCEL_KEY_LONG_BYTES);
     } else {
-        startup_put_key(out, c->vpid, key, sizeof(key));
+        startup_put_key(out, c->vpid, c->key.of_four, CANCEL_KEY_SHORT_BYTES);
     }
 }
 
 static bool key_fits(const struct client *c, const struct cancel_key *key)
 {
-    uint8_t own[CANCEL_KEY_SHORT_BYTES];
+    size_t len = c->has_long_key ? CANCEL_KEY_LONG_BYTES : CANCEL_KEY_SHORT_BYTES;
+    const uint8_t *own = c->has_long_key ? c->key.of_many : c->key.of_four;
 
-    if (c->long_key != NULL) {
-        return key->len == CANCEL_KEY_LONG_BYTES &&
-               secret_bytes_equal(c->long_key, key->secret, CANCEL_KEY_LONG_BYTES);
-    }
-    wire_store_u32(own, c->cancel_key);
-    return key->len == sizeof(own) && secret_bytes_equal(own, key->secret, sizeof(own));
+    return key->len == len && secret_bytes_equal(own, key->secret, len);
 }
 
 /* --- a request --- */

@@ -184,7 +184,7 @@ static void prepare_here(struct relay *r, struct prepared *p)
     put_parse(r, name, p->stmt);
     put_named(r, 'D', name);
     outvec_copy(&r->out, flush, sizeof(flush));
-    r->c->probing = prepared_ref(p);
+    r->c->u.probing = prepared_ref(p);
     relay_hold(r, HOLD_STATEMENT);
 }
 
@@ -193,10 +193,10 @@ static enum found find_statement(struct relay *r, const char *client_name,
 {
     struct client *c = r->c;
     struct prepared *p = prepared_set_find(&c->prepared, client_name);
-    bool was_probed = p != NULL && c->probing == p;
+    bool was_probed = p != NULL && c->u.probing == p;
     uint32_t id;
 
-    c->probing = prepared_unref(c->probing);
+    c->u.probing = prepared_unref(c->u.probing);
     *ret_p = p;
     if (p == NULL && strncmp(client_name, NO_STATEMENT, sizeof(STMT_SERVER_NAME_PREFIX) - 1) == 0) {
         (void)snprintf(ret_name, STMT_SERVER_NAME_MAX_BYTES, "%s",

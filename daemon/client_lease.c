@@ -278,7 +278,7 @@ static void on_resumed(struct lease *l)
         }
         return;
     case HOLD_STATEMENT:
-        if (!inflight_describes(&l->backend->inflight, c->probing)) {
+        if (!inflight_describes(&l->backend->inflight, c->u.probing)) {
             end_hold(c);
         }
         return;

@@ -401,7 +401,7 @@ bool server_is_drained(const struct server *s, const struct database *db)
 
 static bool grow_slots(struct server *s)
 {
-    uint32_t n = s->n_slots == 0 ? SLOTS_AT_FIRST : s->n_slots * 2;
+    uint32_t n = s->n_slots == 0 ? SLOTS_AT_FIRST : s->n_slots + s->n_slots / 4;
     struct client **slots;
 
     slots = reallocarray(s->slots, n, sizeof(*slots));

@@ -77,20 +77,21 @@ struct lease_ops {
 
 struct lease {
     /* private, but state and backend may be read */
-    enum lease_state state;
-    bool is_login; /* waits to complete its login: told at once when the server cannot be reached */
+    enum lease_state state : 8;
+    /* not NONE: wants a server connection of its own, opened for it with @startup */
+    enum replication replication : 8;
     bool
-        is_polite; /* the owner said goodbye: its last query gets a while to end (backend_clean.c) */
-    enum replication
-        replication; /* not NONE: wants a server connection of its own, opened for it with @startup */
+        is_login : 1; /* waits to complete its login: told at once when the server cannot be reached */
+    bool
+        is_polite : 1; /* the owner said goodbye: its last query gets a while to end (backend_clean.c) */
+    bool told_waiting : 1; /* the owner was told that it waits (query_wait_notify) */
+    bool
+        hears_commands : 1; /* the owner wants ops->command for every CommandComplete, not for LISTEN alone */
+    uint32_t
+        owner_pid; /* the owner's virtual pid, for who asks whose server connection it is; 0: none */
     struct params *startup; /* borrowed from the owner until the lease is held; NULL: none */
     struct backend
         *opening; /* LEASE_WAITING: the one that is being opened for it; NULL: not its turn yet */
-    uint32_t
-        owner_pid; /* the owner's virtual pid, for who asks whose server connection it is; 0: none */
-    bool told_waiting; /* the owner was told that it waits (query_wait_notify) */
-    bool
-        hears_commands; /* the owner wants ops->command for every CommandComplete, not for LISTEN alone */
     struct backend *backend; /* LEASE_HELD */
     struct pool *pool;       /* LEASE_WAITING, LEASE_HELD */
     const struct lease_ops *ops;
