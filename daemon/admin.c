@@ -13,7 +13,8 @@
 #include <string.h>
 
 /* What waits to be worked on: a message, and what one read brought behind it. */
-#define IN_MAX_BYTES (ADMIN_TEXT_MAX_BYTES + ENV_SCRATCH_BYTES)
+#define READ_MAX_BYTES ((size_t)64 * 1024) /* at a time */
+#define IN_MAX_BYTES (ADMIN_TEXT_MAX_BYTES + READ_MAX_BYTES)
 /* Messages in one turn of the loop. */
 #define MESSAGES_PER_TURN 32U
 #define HELP_MAX_BYTES ((size_t)8 * 1024)
@@ -586,7 +587,7 @@ void admin_session_readable(struct client *c)
 {
     struct server *s = c->server;
     struct admin_session *a = c->u.admin;
-    ssize_t n = conn_read(&c->conn, s->loop, s->env->scratch, ENV_SCRATCH_BYTES);
+    ssize_t n = conn_read(&c->conn, s->loop, s->env->scratch, READ_MAX_BYTES);
 
     if (n < 0) {
         client_close_quiet(c, "client unexpected eof");
