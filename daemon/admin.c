@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What waits to be worked on: a message, and what one read brought behind it. */
 #define READ_MAX_BYTES ((size_t)64 * 1024) /* at a time */
+/* What waits to be worked on: a message, and what one read brought behind it. */
 #define IN_MAX_BYTES (ADMIN_TEXT_MAX_BYTES + READ_MAX_BYTES)
 /* Messages in one turn of the loop. */
 #define MESSAGES_PER_TURN 32U

@@ -338,6 +338,14 @@ enum tls_result tls_handshake(struct tls *tls)
     return TLS_DONE;
 }
 
+/* SSL_get_error() wants an empty queue, and it nearly always is: asking is cheaper than clearing. */
+static void forget_errors(void)
+{
+    if (UNLIKELY(ERR_peek_error() != 0)) {
+        ERR_clear_error();
+    }
+}
+
 /* SSL_read per record until @len is full or nothing more is buffered. The socket is asked only
  * when nothing was read yet or a record is incomplete, so that a small message costs one recv. */
 enum tls_result tls_read(struct tls *tls, void *buf, size_t len, size_t *ret_n)
@@ -355,7 +363,7 @@ enum tls_result tls_read(struct tls *tls, void *buf, size_t len, size_t *ret_n)
         size_t n = 0;
         int ret;
 
-        ERR_clear_error();
+        forget_errors();
         ret = SSL_read_ex(tls->ssl, at + total, len - total, &n);
         if (ret == 1) {
             total += n;
@@ -385,7 +393,7 @@ enum tls_result tls_peek(struct tls *tls, void *buf, size_t len, size_t *ret_n)
         return tls->dead;
     }
     tls->starved = false;
-    ERR_clear_error();
+    forget_errors();
     ret = SSL_peek_ex(tls->ssl, buf, len, ret_n);
     if (ret == 1) {
         return TLS_DONE;
@@ -407,7 +415,7 @@ enum tls_result tls_write(struct tls *tls, const void *buf, size_t len, size_t *
         size_t n = 0;
         int ret;
 
-        ERR_clear_error();
+        forget_errors();
         ret = SSL_write_ex(tls->ssl, at + *ret_n, len - *ret_n,
                            &n); /* one record at most: partial writes are on */
         if (ret != 1) {
