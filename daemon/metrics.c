@@ -242,6 +242,23 @@ static void take_users(struct metrics *m, const struct server *s)
     }
 }
 
+static void take_peers(struct metrics *m, const struct server *s)
+{
+    const struct peer *peer;
+
+    list_for_each(&s->peers.list, peer, link) {
+        struct metrics_peer *p = &m->peers[m->n_peers++];
+
+        (void)snprintf(p->id, sizeof(p->id), "%u", peer->id);
+        p->cl_active_cancel_req = peer_count_clients(&peer->active);
+        p->cl_waiting_cancel_req = peer_count_clients(&peer->waiting);
+        p->n_connections = peer->active.n;
+        p->max_connections = peer->size;
+        p->n_done = peer->n_done;
+        p->n_failed = peer->n_failed;
+    }
+}
+
 /* --- the process --- */
 
 static void take_memory_use(struct metrics_process *p)
@@ -344,6 +361,7 @@ static bool allocate(struct metrics *m, const struct server *s)
     m->pools = calloc(n_pools, sizeof(*m->pools));
     m->databases = calloc((size_t)s->env->databases.n + 1, sizeof(*m->databases));
     m->users = calloc((size_t)s->env->users.n + 1, sizeof(*m->users));
+    m->peers = calloc((size_t)s->peers.list.n + 1, sizeof(*m->peers));
     m->names_cap = 4096;
     m->names = malloc(m->names_cap);
     if (m->names == NULL) {
@@ -351,7 +369,7 @@ static bool allocate(struct metrics *m, const struct server *s)
     }
     m->names_len = 1; /* offset 0 means none */
     m->names[0] = '\0';
-    return m->pools != NULL && m->databases != NULL && m->users != NULL;
+    return m->pools != NULL && m->databases != NULL && m->users != NULL && m->peers != NULL;
 }
 
 struct metrics *metrics_take(struct server *s)
@@ -366,6 +384,7 @@ struct metrics *metrics_take(struct server *s)
     take_pools(m, s);
     take_databases(m, s);
     take_users(m, s);
+    take_peers(m, s);
     admin_each_list(s, keep_list, m);
     admin_each_memory(s, keep_memory, m);
     resolver_each_host(s->resolver, keep_host, m);
@@ -384,6 +403,7 @@ struct metrics *metrics_free(struct metrics *m)
     free(m->pools);
     free(m->databases);
     free(m->users);
+    free(m->peers);
     free(m->names);
     free(m);
     return NULL;

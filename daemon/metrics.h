@@ -74,6 +74,16 @@ struct metrics_host {
     uint64_t n_addrs;
 };
 
+struct metrics_peer {
+    char id[12];
+    uint64_t cl_active_cancel_req;
+    uint64_t cl_waiting_cancel_req;
+    uint64_t n_connections;
+    uint64_t max_connections;
+    uint64_t n_done;
+    uint64_t n_failed;
+};
+
 struct metrics_process {
     uint64_t started_wall_us;
     uint64_t cpu_us;
@@ -109,6 +119,8 @@ struct metrics {
     size_t n_databases;
     struct metrics_user *users;
     size_t n_users;
+    struct metrics_peer *peers;
+    size_t n_peers;
     struct metrics_number lists[METRICS_NUMBERS_MAX];
     size_t n_lists;
     struct metrics_number memory[METRICS_NUMBERS_MAX];

@@ -127,6 +127,7 @@ static bool has_body(struct MHD_Connection *connection)
 
 /* Called with the header of a request, and once more at its end. An answer to the first call ends the connection, which
  * is right where a body would follow: nobody wants to read it. */
+/* NOLINTNEXTLINE(readability-function-size): libmicrohttpd wants these parameters */
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_len, void **own)

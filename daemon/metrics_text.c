@@ -26,6 +26,7 @@ enum subject {
     OF_POOL_MODE,
     OF_DATABASE,
     OF_USER,
+    OF_PEER,
     OF_LIST,
     OF_MEMORY,
     OF_HOST,
@@ -52,12 +53,12 @@ struct family {
     const struct series *series; /* NULL: one, at @at */
     unsigned n_series;
     size_t at;
-    const char *more_label; /* a second one, with the same value everywhere; NULL: none */
 };
 
 #define POOL(field) offsetof(struct metrics_pool, field)
 #define DATABASE(field) offsetof(struct metrics_database, field)
 #define USER(field) offsetof(struct metrics_user, field)
+#define PEER(field) offsetof(struct metrics_peer, field)
 #define PROCESS(field) offsetof(struct metrics_process, field)
 #define ENV(field) offsetof(struct env_metrics, field)
 
@@ -72,6 +73,10 @@ static const struct series server_states[] = {
     {POOL(sv_idle), "idle"},     {POOL(sv_being_canceled), "being_canceled"},
     {POOL(sv_used), "used"},     {POOL(sv_tested), "tested"},
     {POOL(sv_login), "login"},
+};
+static const struct series peer_states[] = {
+    {PEER(cl_active_cancel_req), "active_cancel_req"},
+    {PEER(cl_waiting_cancel_req), "waiting_cancel_req"},
 };
 static const struct series process_states[] = {
     {PROCESS(is_active), "active"},
@@ -236,6 +241,21 @@ static const struct family families[] = {
     PLAIN("pgpoold_user_max_server_connections", GAUGE, OF_USER, USER(max_connections),
           "Their limit max_user_connections, 0 for none."),
 
+    PLAIN("pgpoold_peer_connections", GAUGE, OF_PEER, PEER(n_connections),
+          "Cancel requests that are being passed on to a peer."),
+    PLAIN("pgpoold_peer_max_connections", GAUGE, OF_PEER, PEER(max_connections),
+          "How many may be at once."),
+    {.name = "pgpoold_peer_clients",
+     .unit = "",
+     .help = "Clients with a cancel request for a peer, as SHOW PEER_POOLS says it.",
+     .subject = OF_PEER,
+     .label = "state",
+     SERIES(peer_states)},
+    PLAIN("pgpoold_peer_cancels", COUNTER, OF_PEER, PEER(n_done),
+          "Cancel requests that a peer has got."),
+    PLAIN("pgpoold_peer_cancel_failures", COUNTER, OF_PEER, PEER(n_failed),
+          "Cancel requests that did not get there."),
+
     {.name = "pgpoold_pool_info",
      .unit = "",
      .help = "Always 1; the pool mode is in the label.",
@@ -312,6 +332,8 @@ static size_t count_rows(const struct metrics *m, enum subject subject)
         return m->n_databases;
     case OF_USER:
         return m->n_users;
+    case OF_PEER:
+        return m->n_peers;
     case OF_LIST:
         return m->n_lists;
     case OF_MEMORY:
@@ -345,16 +367,27 @@ static void put_label(struct buf *out, const char *name, const char *value, bool
     *is_first = false;
 }
 
-static void put_subject(const struct metrics *m, enum subject subject, size_t row, struct buf *out,
-                        bool *is_first)
+/* What is being written: one row of a family. */
+struct at {
+    const struct metrics *m;
+    const struct family *f;
+    size_t row;
+    struct buf *out;
+};
+
+static void put_subject(const struct at *at, bool *is_first)
 {
+    enum subject subject = at->f->subject;
+
     if (subject == OF_POOL || subject == OF_POOL_MODE) {
-        put_label(out, "database", m->pools[row].database, is_first);
-        put_label(out, "user", m->pools[row].user, is_first);
+        put_label(at->out, "database", at->m->pools[at->row].database, is_first);
+        put_label(at->out, "user", at->m->pools[at->row].user, is_first);
     } else if (subject == OF_DATABASE) {
-        put_label(out, "database", m->databases[row].name, is_first);
+        put_label(at->out, "database", at->m->databases[at->row].name, is_first);
     } else if (subject == OF_USER) {
-        put_label(out, "user", m->users[row].name, is_first);
+        put_label(at->out, "user", at->m->users[at->row].name, is_first);
+    } else if (subject == OF_PEER) {
+        put_label(at->out, "peer_id", at->m->peers[at->row].id, is_first);
     }
 }
 
@@ -369,18 +402,17 @@ static void put_number(struct buf *out, enum number number, uint64_t n)
 }
 
 /* One line; @label: the value of the family's own label. */
-static void put_line(const struct metrics *m, const struct family *f, size_t row, const char *label,
-                     uint64_t n, struct buf *out)
+static void put_line(const struct at *at, const char *label, uint64_t n)
 {
     bool is_first = true;
 
-    (void)buf_append_fmt(out, "%s%s", f->name, f->type == COUNTER ? "_total" : "");
-    put_subject(m, f->subject, row, out, &is_first);
-    put_label(out, f->label, label, &is_first);
+    (void)buf_append_fmt(at->out, "%s%s", at->f->name, at->f->type == COUNTER ? "_total" : "");
+    put_subject(at, &is_first);
+    put_label(at->out, at->f->label, label, &is_first);
     if (!is_first) {
-        (void)buf_append_u8(out, '}');
+        (void)buf_append_u8(at->out, '}');
     }
-    put_number(out, f->number, n);
+    put_number(at->out, at->f->number, n);
 }
 
 /* 0.00005, 0.1, 100.0: as OpenMetrics wants them, and the same in both formats. */
@@ -396,87 +428,82 @@ static void put_bound(struct buf *out, uint64_t us)
     (void)buf_append_str(out, text);
 }
 
-static void put_histogram_line(const struct metrics *m, const struct family *f, size_t row,
-                               const char *suffix, struct buf *out)
+static void put_histogram_line(const struct at *at, const char *suffix)
 {
     bool is_first = true;
 
-    (void)buf_append_fmt(out, "%s%s", f->name, suffix);
-    put_subject(m, f->subject, row, out, &is_first);
+    (void)buf_append_fmt(at->out, "%s%s", at->f->name, suffix);
+    put_subject(at, &is_first);
 }
 
-static void put_histogram(const struct metrics *m, const struct family *f, size_t row,
-                          const struct histogram *h, struct buf *out)
+static void put_histogram(const struct at *at, const struct histogram *h)
 {
     uint64_t n = 0;
 
     for (unsigned i = 0; i < HISTOGRAM_CELLS; i++) {
         n += h->cells[i];
-        put_histogram_line(m, f, row, "_bucket", out);
-        (void)buf_append_str(out, ",le=\"");
+        put_histogram_line(at, "_bucket");
+        (void)buf_append_str(at->out, ",le=\"");
         if (i < HISTOGRAM_BOUNDS) {
-            put_bound(out, histogram_bounds_us[i]);
+            put_bound(at->out, histogram_bounds_us[i]);
         } else {
-            (void)buf_append_str(out, "+Inf");
+            (void)buf_append_str(at->out, "+Inf");
         }
-        (void)buf_append_str(out, "\"}");
-        put_number(out, COUNT, n);
+        (void)buf_append_str(at->out, "\"}");
+        put_number(at->out, COUNT, n);
     }
-    put_histogram_line(m, f, row, "_count", out);
-    (void)buf_append_str(out, "}");
-    put_number(out, COUNT, n);
-    put_histogram_line(m, f, row, "_sum", out);
-    (void)buf_append_str(out, "}");
-    put_number(out, USECS, h->sum_us);
+    put_histogram_line(at, "_count");
+    (void)buf_append_str(at->out, "}");
+    put_number(at->out, COUNT, n);
+    put_histogram_line(at, "_sum");
+    (void)buf_append_str(at->out, "}");
+    put_number(at->out, USECS, h->sum_us);
+}
+
+static const char *close_name(const struct at *at, size_t i)
+{
+    return at->f->subject == OF_CLIENT_CLOSE ? metrics_client_close_name((enum client_close)i)
+                                             : metrics_server_close_name((enum server_close)i);
 }
 
 /* Several reasons may share a name: the first of them speaks for all. */
-static void put_closes(const struct metrics *m, const struct family *f, size_t row, struct buf *out)
+static void put_closes(const struct at *at)
 {
-    bool of_clients = f->subject == OF_CLIENT_CLOSE;
-    const uint64_t *counts = of_clients ? m->env.client_closes : m->env.server_closes;
-    size_t n_rows = count_rows(m, f->subject);
-    const char *name = NULL;
+    const uint64_t *counts =
+        at->f->subject == OF_CLIENT_CLOSE ? at->m->env.client_closes : at->m->env.server_closes;
+    size_t n_rows = count_rows(at->m, at->f->subject);
+    const char *name = close_name(at, at->row);
     uint64_t n = 0;
 
     for (size_t i = 0; i < n_rows; i++) {
-        const char *here = of_clients ? metrics_client_close_name((enum client_close)i)
-                                      : metrics_server_close_name((enum server_close)i);
-
-        if (i == row) {
-            name = here;
-        }
-    }
-    for (size_t i = 0; i < n_rows; i++) {
-        const char *here = of_clients ? metrics_client_close_name((enum client_close)i)
-                                      : metrics_server_close_name((enum server_close)i);
-
-        if (name == NULL || strcmp(here, name) != 0) {
+        if (strcmp(close_name(at, i), name) != 0) {
             continue;
         }
-        if (i < row) {
+        if (i < at->row) {
             return;
         }
         n += counts[i];
     }
-    put_line(m, f, row, name, n, out);
+    put_line(at, name, n);
 }
 
-static const void *record_of(const struct metrics *m, const struct family *f, size_t row)
+static const void *record_of(const struct at *at)
 {
-    switch (f->subject) {
+    switch (at->f->subject) {
     case OF_PROCESS:
-        return &m->process;
+        return &at->m->process;
     case OF_ENV:
-        return &m->env;
+        return &at->m->env;
     case OF_POOL:
-        return &m->pools[row];
+        return &at->m->pools[at->row];
     case OF_DATABASE:
-        return &m->databases[row];
+        return &at->m->databases[at->row];
     case OF_USER:
-        return &m->users[row];
+        return &at->m->users[at->row];
+    case OF_PEER:
+        return &at->m->peers[at->row];
     case OF_HOST:
-        return &m->hosts[row];
+        return &at->m->hosts[at->row];
     default: /* the others are no records with offsets */
         break;
     }
@@ -491,59 +518,61 @@ static uint64_t number_at(const void *record, size_t at)
     return n;
 }
 
-static void put_record(const struct metrics *m, const struct family *f, size_t row, struct buf *out)
+static void put_record(const struct at *at)
 {
-    const void *record = record_of(m, f, row);
-    const char *label = f->subject == OF_HOST ? m->hosts[row].name : NULL;
+    const struct family *f = at->f;
+    const void *record = record_of(at);
+    const char *label = f->subject == OF_HOST ? at->m->hosts[at->row].name : NULL;
 
     if (f->type == HISTOGRAM) {
-        put_histogram(m, f, row,
-                      (const struct histogram *)(const void *)((const char *)record + f->at), out);
+        put_histogram(at, (const struct histogram *)(const void *)((const char *)record + f->at));
         return;
     }
     if (f->series == NULL) {
-        put_line(m, f, row, label, number_at(record, f->at), out);
+        put_line(at, label, number_at(record, f->at));
         return;
     }
     for (unsigned i = 0; i < f->n_series; i++) {
-        put_line(m, f, row, f->series[i].label, number_at(record, f->series[i].at), out);
+        put_line(at, f->series[i].label, number_at(record, f->series[i].at));
     }
 }
 
-static void put_row(const struct metrics *m, const struct family *f, size_t row, struct buf *out)
+static void put_row(const struct at *at)
 {
-    switch (f->subject) {
+    const struct metrics *m = at->m;
+    size_t row = at->row;
+
+    switch (at->f->subject) {
     case OF_PROCESS:
     case OF_ENV:
     case OF_POOL:
     case OF_DATABASE:
     case OF_USER:
+    case OF_PEER:
     case OF_HOST:
-        put_record(m, f, row, out);
+        put_record(at);
         return;
     case OF_BUILD:
-        put_line(m, f, row, PGPOOLD_VERSION, 1, out);
+        put_line(at, PGPOOLD_VERSION, 1);
         return;
     case OF_POOL_MODE:
-        put_line(m, f, row, m->pools[row].mode, 1, out);
+        put_line(at, m->pools[row].mode, 1);
         return;
     case OF_LIST:
-        put_line(m, f, row, m->lists[row].name, m->lists[row].n, out);
+        put_line(at, m->lists[row].name, m->lists[row].n);
         return;
     case OF_MEMORY:
-        put_line(m, f, row, m->memory[row].name, m->memory[row].n, out);
+        put_line(at, m->memory[row].name, m->memory[row].n);
         return;
     case OF_CLIENT_CLOSE:
     case OF_SERVER_CLOSE:
-        put_closes(m, f, row, out);
+        put_closes(at);
         return;
     case OF_SERVER_ERROR:
-        put_line(m, f, row, metrics_error_class_name((unsigned)row),
-                 m->env.errors[ERROR_OF_SERVER][row], out);
+        put_line(at, metrics_error_class_name((unsigned)row), m->env.errors[ERROR_OF_SERVER][row]);
         return;
     case OF_POOLER_ERROR:
-        put_line(m, f, row, metrics_error_class_name((unsigned)row),
-                 m->env.errors[ERROR_OF_POOLER][row], out);
+        put_line(at, metrics_error_class_name((unsigned)row), m->env.errors[ERROR_OF_POOLER][row]);
         return;
     }
     unreachable();
@@ -573,7 +602,7 @@ void metrics_text_step(struct metrics_text *t, struct buf *out, size_t enough)
             put_head(f, t->format, out);
         }
         if (t->row < count_rows(t->m, f->subject)) {
-            put_row(t->m, f, t->row++, out);
+            put_row(&(struct at){t->m, f, t->row++, out});
         } else {
             t->family++;
             t->row = 0;

@@ -10,11 +10,11 @@
 
 /* daemon/web/files.S */
 extern const char status_page_html[];
-extern const char status_page_html_end[];
+extern const uint64_t status_page_html_len;
 extern const char status_page_css[];
-extern const char status_page_css_end[];
+extern const uint64_t status_page_css_len;
 extern const char status_page_js[];
-extern const char status_page_js_end[];
+extern const uint64_t status_page_js_len;
 
 struct text {
     const char *at;
@@ -57,10 +57,10 @@ void status_page_write(struct buf *out, char policy[STATUS_PAGE_POLICY_BYTES])
     char nonce[2 * NONCE_BYTES + 1];
     const struct text values[] = {
         {nonce, 2 * NONCE_BYTES},
-        {status_page_css, (size_t)(status_page_css_end - status_page_css)},
-        {status_page_js, (size_t)(status_page_js_end - status_page_js)},
+        {status_page_css, (size_t)status_page_css_len},
+        {status_page_js, (size_t)status_page_js_len},
     };
-    const struct text html = {status_page_html, (size_t)(status_page_html_end - status_page_html)};
+    const struct text html = {status_page_html, (size_t)status_page_html_len};
 
     secret_random(random, sizeof(random));
     for (size_t i = 0; i < sizeof(random); i++) {

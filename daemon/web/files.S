@@ -2,20 +2,18 @@
 /* The parts of the status page as they lie in this folder; daemon/status_page.c puts them together. */
     .section .rodata, "a"
 
-    .globl status_page_html, status_page_html_end
-status_page_html:
-    .incbin "daemon/web/status.html"
-status_page_html_end:
+    .macro part name, path
+    .balign 8
+    .globl \name, \name\()_len
+\name\()_len:
+    .quad 2f - 1f
+\name:
+1:  .incbin "\path"
+2:
+    .endm
 
-    .globl status_page_css, status_page_css_end
-status_page_css:
-    .incbin "daemon/web/status.css"
-status_page_css_end:
-
-    .globl status_page_js, status_page_js_end
-status_page_js:
-    .incbin "daemon/web/status.js"
-status_page_js_end:
-    .byte 0
+    part status_page_html, daemon/web/status.html
+    part status_page_css, daemon/web/status.css
+    part status_page_js, daemon/web/status.js
 
     .section .note.GNU-stack, "", @progbits

@@ -6,11 +6,12 @@ import pathlib
 import re
 import signal
 import socket
+import subprocess
 
 import psycopg
 import pytest
 
-from account import give
+from account import Port, give
 from http_client import OPEN, Http, key, no_verify, promtool
 from wire import ServerError, query
 
@@ -159,6 +160,53 @@ def test_listeners_show(http, eventually):
         conn.execute("NOTIFY one")
         for name in ("received", "delivered"):
             eventually(lambda n=name: web.metrics()[key(f"pgpoold_pool_notifications_{n}_total", **pool)] == 1)
+
+
+def test_peers_show(http):
+    daemon, web = http(peer_id=1, databases={"x": "host=/tmp"}, peers={"1": "host=/tmp", "2": "host=/nowhere pool_size=7"})
+    figures = web.metrics()
+    rows = {r["peer_id"]: r for r in daemon.show("peer_pools")}
+    for state in ("active_cancel_req", "waiting_cancel_req"):
+        assert figures[key("pgpoold_peer_clients", peer_id="2", state=state)] == rows[2][f"cl_{state}"] == 0
+    assert figures[key("pgpoold_peer_max_connections", peer_id="2")] == 7
+    assert figures[key("pgpoold_peer_cancels_total", peer_id="2")] == 0
+
+
+HAPROXY = """
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+listen shop
+  bind 127.0.0.1:{front}
+  option httpchk GET /readyz?database=shop
+  server one 127.0.0.1:{port} check port {http} inter 200ms
+"""
+
+
+def test_haproxy_follows_readiness(http, pg, worker_dir, eventually):
+    """As pgpoold(1) has it."""
+    daemon, web = http(databases={"shop": f"host={pg.host} port={pg.port} dbname=test"}, server_login_retry=1)
+    front = Port()
+    path = worker_dir / "haproxy.cfg"
+    path.write_text(HAPROXY.format(front=front.number, port=daemon.port, http=web.port))
+    with subprocess.Popen(["haproxy", "-q", "-db", "-f", str(path)], start_new_session=True) as haproxy:
+        try:
+            def ask():
+                dsn = daemon.dsn(db="shop", port=front.number)
+                with psycopg.connect(dsn, connect_timeout=5) as conn:
+                    return conn.execute("SELECT 1").fetchone() == (1,)
+
+            eventually(ask, timeout=60)
+            daemon.stop()
+            with pytest.raises(psycopg.OperationalError):
+                ask()
+            daemon.start()
+            eventually(ask, timeout=60)
+        finally:
+            haproxy.kill()
+    front.close()
 
 
 def test_reasons_and_classes(http, eventually):

@@ -183,6 +183,14 @@ static const struct {
      "$D/t.ini:2: database *: min_pool_size: 21 is more than pool_size (default_pool_size): at "
      "most 20\n"},
     /* TLS */
+    {"HTTPS without a key", "[pgpoold]\nhttp_port = 9127\nhttp_tls_cert_file = $D/key.pem\n",
+     "$D/t.ini:3: http_tls_cert_file: HTTPS needs http_tls_key_file and http_tls_cert_file: set "
+     "both or none\n"},
+    {"HTTP addresses", "[pgpoold]\nhttp_port = 9127\nhttp_addr = ::1, localhost, 1.2.3\n",
+     "$D/t.ini:3: http_addr: \"localhost\" is not an address: numbers, or *\n"
+     "$D/t.ini:3: http_addr: \"1.2.3\" is not an address: numbers, or *\n"},
+    {"HTTP nowhere", "[pgpoold]\nhttp_port = 9127\nhttp_addr =\n",
+     "$D/t.ini:3: http_addr: nowhere to listen for http_port: an address, or *\n"},
     {"client TLS without key", "[pgpoold]\nclient_tls_sslmode = allow\n",
      "$D/t.ini:2: client_tls_sslmode: TLS without a key: set client_tls_key_file and "
      "client_tls_cert_file\n"},
