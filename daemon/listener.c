@@ -700,6 +700,29 @@ static bool is_for_proxies(const struct listener *l, const struct settings *set)
     return !l->is_unix && set->proxy_protocol_port > 0 && ntohs(port) == set->proxy_protocol_port;
 }
 
+static bool is_loopback(const struct listener *l)
+{
+    const union address *a = (const void *)&l->addr;
+
+    switch (a->any.sa_family) {
+    case AF_INET:
+        return ntohl(a->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    case AF_INET6:
+        return IN6_IS_ADDR_LOOPBACK(&a->v6.sin6_addr);
+    default:
+        return true; /* a Unix socket: file permissions decide */
+    }
+}
+
+/* Meant for a moment of testing, and then forgotten. */
+static void warn_open(const struct listener *l, enum auth_type how)
+{
+    if ((how == AUTH_TYPE_ANY || how == AUTH_TYPE_TRUST) && !is_loopback(l)) {
+        log_warning("auth_type = %s: whoever reaches %s may log in without a password",
+                    auth_type_name(how), l->name);
+    }
+}
+
 bool listeners_start(struct server *s, struct list *list, struct config_errors *errors)
 {
     if (!listen_all(list, s->config->settings.listen_backlog, errors)) {
@@ -719,6 +742,7 @@ bool listeners_start(struct server *s, struct list *list, struct config_errors *
         log_info("listening on %s%s%s%s%s", l->name, l->is_proxied ? " (PROXY protocol)" : "",
                  *l->origin == '\0' ? "" : " (from systemd: ", l->origin,
                  *l->origin == '\0' ? "" : ")");
+        warn_open(l, s->config->settings.auth_type);
     }
     listeners_tune(s);
     return true;

@@ -211,6 +211,13 @@ def test_the_star_means_ipv4_and_ipv6(pgpoold):
     assert psycopg.connect(daemon.dsn(host="::1")).execute("SELECT 1").fetchone() == (1,)
 
 
+def test_it_warns_when_everybody_may_log_in_from_anywhere(pgpoold):
+    daemon = pgpoold(listen_addr="*")
+    daemon.wait_log(r"WARNING auth_type = trust: whoever reaches 0\.0\.0\.0:\d+ may log in without a password")
+    assert "whoever" not in pgpoold().log  # on the loopback addresses only
+    assert "whoever" not in pgpoold(listen_addr="*", auth_type="scram-sha-256").log
+
+
 def test_a_list_of_addresses_may_have_names_and_repeat_itself(pgpoold):
     daemon = pgpoold(listen_addr=" localhost , 127.0.0.1,127.0.0.2")
     Client.connect("127.0.0.1", daemon.port).close()
