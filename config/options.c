@@ -211,8 +211,9 @@ static const struct option options[] = {
              "used."},
     {INTEGER(max_client_conn, "100", 1, COUNT_MOST, G_INT(max_client_conn)), RELOAD, GROUP,
      .help =
-         "Most client connections altogether. Remember the limit of open files, which clients and "
-         "servers share."},
+         "Most client connections altogether, also those that have not logged in yet, which "
+         "client_login_timeout ends. Remember the limit of open files, which clients and servers "
+         "share."},
     {INTEGER(max_db_connections, "0", 0, COUNT_MOST, G_INT(max_db_connections),
              D_INT(max_db_connections)),
      RELOAD, GROUP,

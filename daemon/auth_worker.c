@@ -5,6 +5,7 @@
  * a check cuts that tie. */
 #include "daemon/auth_worker_internal.h"
 
+#include "daemon/util/fatal.h"
 #include "daemon/util/list.h"
 
 #include <errno.h>
@@ -85,6 +86,7 @@ static struct task *task_free(struct task *t)
     }
     secret_done(&t->job.password);
     secret_done(&t->job.ldap_options);
+    scram_keys_wipe(&t->job.scram);
     free(t->job.user);
     free(t->job.host);
     free(t);
@@ -102,6 +104,9 @@ static struct task *task_new(const struct auth_worker_request *request)
     t->job.kind = request->kind;
     t->job.timeout_us = request->timeout_us != 0 ? request->timeout_us : DEFAULT_TIMEOUT_US;
     t->job.verdict = AUTH_VERDICT_FAILED;
+    if (request->scram != NULL) {
+        t->job.scram = *request->scram;
+    }
     t->job.user = strdup(request->user);
     t->job.host = strdup(request->host);
     if (t->job.user == NULL || t->job.host == NULL ||
@@ -166,6 +171,9 @@ static void ask(struct auth_job *job)
 #if WITH_LDAP
         auth_job_ask_ldap(job);
 #endif
+        break;
+    case AUTH_WORKER_SCRAM:
+        auth_job_derive(job);
         break;
     }
 }
@@ -357,7 +365,15 @@ static void on_wakeup(struct loop_wakeup *wakeup)
 
 bool auth_worker_knows(enum auth_worker_kind kind)
 {
-    return kind == AUTH_WORKER_PAM ? WITH_PAM != 0 : WITH_LDAP != 0;
+    switch (kind) {
+    case AUTH_WORKER_PAM:
+        return WITH_PAM != 0;
+    case AUTH_WORKER_LDAP:
+        return WITH_LDAP != 0;
+    case AUTH_WORKER_SCRAM:
+        return true;
+    }
+    unreachable();
 }
 
 struct auth_worker *auth_worker_new(struct loop *loop)
@@ -477,6 +493,11 @@ int auth_check_start(struct auth_worker *w, const struct auth_worker_request *re
     loop_timer_set(w->loop, &check->timer, t->job.timeout_us);
     *ret = check;
     return 0;
+}
+
+const struct scram_keys *auth_check_keys(const struct auth_check *check)
+{
+    return &check->task->job.scram;
 }
 
 struct auth_check *auth_check_free(struct auth_check *check)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* Asks somebody outside whether a password is right: PAM or an LDAP server. Both libraries block, so
- * it happens on a few threads, started when first needed. A thread sees a copy of the request and
+/* Asks somebody outside whether a password is right: PAM or an LDAP server, whose libraries block; or compares it with a
+ * SCRAM secret, which takes long. So it happens on a few threads, started when first needed. A thread sees a copy of the request and
  * writes the verdict beside it, nothing else of the daemon; the answer comes from the loop.
  *
  * The queue is bounded. A request that is given up is forgotten at once; when a thread works on it
@@ -11,6 +11,7 @@
 
 #include "daemon/util/loop.h"
 #include "daemon/util/secret.h"
+#include "protocol/scram.h"
 
 struct auth_worker; /* the threads and their queue */
 struct auth_check;  /* one request */
@@ -22,6 +23,7 @@ struct auth_check;  /* one request */
 enum auth_worker_kind {
     AUTH_WORKER_PAM,
     AUTH_WORKER_LDAP,
+    AUTH_WORKER_SCRAM,
 };
 
 struct auth_worker_request {
@@ -30,7 +32,8 @@ struct auth_worker_request {
     const char *password;     /* not "": to LDAP that would be a login as nobody */
     const char *host;         /* PAM: of the client, for access rules and logs of its modules */
     const char *ldap_options; /* as hba_ldap_options() gives them */
-    usec_t timeout_us;        /* how long anybody waits for the verdict; 0: a default */
+    const struct scram_keys *scram; /* SCRAM: what is stored of the password; else NULL */
+    usec_t timeout_us;              /* how long anybody waits for the verdict; 0: a default */
 };
 
 enum auth_verdict {
@@ -59,6 +62,8 @@ struct auth_worker *auth_worker_free(struct auth_worker *w);
  * check. 0, AUTH_CHECK_E_FULL, or -errno. */
 MUSTCHECK int auth_check_start(struct auth_worker *w, const struct auth_worker_request *request,
                                auth_check_fn fn, void *owner, struct auth_check **ret);
+/* SCRAM, in @fn, with AUTH_VERDICT_RIGHT: the keys of the password, ClientKey too. Borrowed from the check. */
+const struct scram_keys *auth_check_keys(const struct auth_check *check);
 /* Gives up, or is done with the answer. NULL is fine; returns NULL. */
 struct auth_check *auth_check_free(struct auth_check *check);
 

@@ -14,6 +14,7 @@ struct auth_job {
     struct secret password;
     char *host;
     struct secret ldap_options; /* there may be a password in it */
+    struct scram_keys scram;    /* SCRAM: those stored; when they fit, all of them */
     usec_t timeout_us;          /* from now on; not 0 */
 
     enum auth_verdict verdict; /* AUTH_VERDICT_FAILED at first */
@@ -24,6 +25,8 @@ struct auth_job {
 /* May block for long. */
 void auth_job_ask_pam(struct auth_job *job);
 void auth_job_ask_ldap(struct auth_job *job);
+/* Only takes its time. */
+void auth_job_derive(struct auth_job *job);
 
 /* The socket that the thread is about to wait for: it is shut down when the time is over or nobody
  * waits for the verdict any more, whatever the library does about its timeouts. Not closed here. */

@@ -35,8 +35,9 @@ struct auth {
     bool expects_initial;     /* SASL: the mechanism is still to come */
     bool expects_first;       /* SASL: the mechanism came without data */
     struct auth_query *query;
-    bool is_from_cache;   /* the secret was found some time ago: see auth_cache.h */
-    struct secret answer; /* the client's, while a secret that did not fit is looked up anew */
+    bool is_from_cache; /* the secret was found some time ago: see auth_cache.h */
+    struct secret
+        answer; /* the client's, while something has to be found out before it can be judged */
     struct auth_check *check;
     struct secret ldap_options; /* PAM and LDAP: see client_outside.c */
 };
@@ -68,6 +69,8 @@ bool client_scram_keys(struct client *c, struct scram_keys *ret);
 
 void client_outside_start(struct client *c);
 void client_outside_password(struct client *c, const uint8_t *body, size_t len);
+/* A password in clear text, NUL included in @len, against a SCRAM secret: the verdict comes now or later. */
+void client_outside_derive(struct client *c, const char *password, size_t len);
 
 /* --- client_secret.c --- */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Logins whose password is checked outside: auth_type pam and ldap. The client sends its password
+/* Logins whose password is checked outside of the loop: auth_type pam and ldap, and plain where only a SCRAM secret is known. The client sends its password
  * in clear text, auth_worker finds out about it, and the client is not read meanwhile. A right
  * password becomes what the server is logged in to with. */
 #include "daemon/auth_worker.h"
@@ -7,6 +7,7 @@
 
 #include "config/hba.h"
 #include "daemon/util/log.h"
+#include "protocol/scram_cache.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -109,6 +110,23 @@ static int start_check(struct client *c, const char *password)
                : auth_check_start(s->auth_worker, &request, on_verdict, c, &a->check);
 }
 
+/* It cannot be asked about now. */
+static void refuse(struct client *c, int error, const char *slow)
+{
+    if (error == AUTH_CHECK_E_FULL) {
+        static struct log_rate rate;
+
+        if (log_rate_ok(&rate, 1)) {
+            log_warning("logins are refused: %d passwords wait to be checked already, %s",
+                        AUTH_WORKER_QUEUE_MAX, slow);
+        }
+        client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS,
+                          "too many passwords are being checked, try again later");
+    } else {
+        client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    }
+}
+
 void client_outside_password(struct client *c, const uint8_t *body, size_t len)
 {
     struct auth *a = c->u.login->auth;
@@ -125,22 +143,115 @@ void client_outside_password(struct client *c, const uint8_t *body, size_t len)
     }
     a->kind = SECRET_KIND_PLAIN;
     error = secret_set(&a->secret, password, len - 1) ? start_check(c, password) : -ENOMEM;
-    if (error == AUTH_CHECK_E_FULL) {
-        static struct log_rate rate;
-
-        if (log_rate_ok(&rate, 1)) {
-            log_warning("logins are refused: %d passwords wait to be checked already, the %s is "
-                        "slow or does not answer",
-                        AUTH_WORKER_QUEUE_MAX,
-                        a->method == AUTH_TYPE_PAM ? "PAM service" : "LDAP server");
-        }
-        client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS,
-                          "too many passwords are being checked, try again later");
-        return;
-    }
     if (error != 0) {
-        client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        refuse(c, error,
+               a->method == AUTH_TYPE_PAM ? "the PAM service is slow or does not answer"
+                                          : "the LDAP server is slow or does not answer");
         return;
     }
     c->u.login->is_busy = true;
+}
+
+/* --- against a SCRAM secret --- */
+
+static struct scram_cache_query query_of(const struct client *c, const char *password,
+                                         const struct scram_keys *keys)
+{
+    return (struct scram_cache_query){.user = c->u.login->user,
+                                      .password = password,
+                                      .password_len = strlen(password),
+                                      .salt = keys->salt,
+                                      .salt_len = keys->salt_len,
+                                      .iterations = keys->iterations};
+}
+
+/* @password: with its NUL. */
+static void end_derive(struct client *c, const struct secret *password, bool is_right)
+{
+    struct auth *a = c->u.login->auth;
+
+    if (is_right) { /* now the password itself is known */
+        (void)!secret_set(&a->secret, password->data, password->len - 1); /* or the login says so */
+        a->kind = SECRET_KIND_PLAIN;
+        client_auth_accept(c);
+    } else if (!client_secret_find_again(c, password->data, password->len)) {
+        client_auth_reject(c, "password authentication failed");
+    }
+}
+
+static void on_derived(void *owner, enum auth_verdict verdict, const char *why)
+{
+    struct client *c = owner;
+    struct auth *a = c->u.login->auth;
+    struct secret password = a->answer;
+
+    a->answer = (struct secret){.data = NULL};
+    if (verdict == AUTH_VERDICT_FAILED) {
+        client_log(c, LOG_WARNING_LEVEL, "%s", why);
+    }
+    if (verdict == AUTH_VERDICT_RIGHT) {
+        struct scram_cache_query q;
+
+        a->learnt = *auth_check_keys(a->check);
+        q = query_of(c, password.data, &a->learnt);
+        scram_cache_put(c->server->env->scram_cache, &q, &a->learnt);
+    }
+    a->check = auth_check_free(a->check); /* @why is gone */
+    c->u.login->is_busy = false;
+    conn_want_read(&c->conn, c->server->loop, true);
+    end_derive(c, &password, verdict == AUTH_VERDICT_RIGHT);
+    secret_done(&password);
+}
+
+static int start_derive(struct client *c, const struct scram_keys *keys)
+{
+    struct server *s = c->server;
+    struct auth *a = c->u.login->auth;
+    struct auth_worker_request request = {.kind = AUTH_WORKER_SCRAM,
+                                          .user = c->u.login->user,
+                                          .password = a->answer.data,
+                                          .host = "",
+                                          .ldap_options = "",
+                                          .scram = keys,
+                                          .timeout_us = time_left(c)};
+
+    if (s->key_worker == NULL) {
+        s->key_worker = auth_worker_new(s->loop);
+    }
+    return s->key_worker == NULL
+               ? -ENOMEM
+               : auth_check_start(s->key_worker, &request, on_derived, c, &a->check);
+}
+
+void client_outside_derive(struct client *c, const char *password, size_t len)
+{
+    struct auth *a = c->u.login->auth;
+    struct scram_keys keys;
+    struct scram_cache_query q;
+    int error;
+
+    if (!client_scram_keys(c, &keys)) {
+        client_auth_reject(c, "password authentication failed");
+        return;
+    }
+    q = query_of(c, password, &keys);
+    if (!secret_set(&a->answer, password, len)) {
+        client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    } else if (!keys.is_mock && scram_cache_has(c->server->env->scram_cache, &q)) {
+        struct secret answer = a->answer; /* without a derivation */
+
+        a->answer = (struct secret){.data = NULL};
+        end_derive(c, &answer,
+                   scram_cache_check(c->server->env->scram_cache, c->u.login->user, answer.data,
+                                     &keys, &a->learnt) == SCRAM_OK);
+        secret_done(&answer);
+    } else {
+        error = start_derive(c, &keys);
+        if (error != 0) {
+            refuse(c, error, "somebody is guessing, or many users log in at once");
+        } else {
+            c->u.login->is_busy = true;
+        }
+    }
+    scram_keys_wipe(&keys);
 }

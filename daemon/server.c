@@ -187,6 +187,7 @@ struct server *server_free(struct server *s)
     s->resolver = s->resolver == NULL ? NULL : resolver_free(s->resolver);
     s->auth_cache = auth_cache_free(s->auth_cache);
     s->auth_worker = auth_worker_free(s->auth_worker);
+    s->key_worker = auth_worker_free(s->key_worker);
     s->canon = s->canon == NULL ? NULL : canon_free(s->canon);
     s->mock_cache = scram_cache_free(s->mock_cache);
     s->client_tls = tls_context_unref(s->client_tls);

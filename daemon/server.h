@@ -83,7 +83,9 @@ struct server {
         queried_kind; /* of what auth_query found last: who it does not find looks the same */
     struct auth_cache *auth_cache;   /* what auth_query has found lately */
     struct auth_worker *auth_worker; /* PAM and LDAP; NULL until the first such login */
-    struct canon_table *canon;       /* parameter values in the server's own spelling */
+    struct auth_worker
+        *key_worker; /* passwords against SCRAM secrets; likewise, with threads of its own */
+    struct canon_table *canon; /* parameter values in the server's own spelling */
 
     bool reload_failed; /* the last one, for whoever looks at the service */
     struct loop_timer stats_timer;

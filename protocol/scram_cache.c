@@ -206,6 +206,16 @@ enum scram_verdict scram_cache_check(struct scram_cache *cache, const char *user
     return v;
 }
 
+void scram_cache_put(struct scram_cache *cache, const struct scram_cache_query *q,
+                     const struct scram_keys *keys)
+{
+    uint8_t id[SCRAM_KEY_BYTES];
+
+    if (id_of(cache, q, id) && find(cache, id) == NULL) {
+        keep(cache, id, keys);
+    }
+}
+
 bool scram_cache_has(struct scram_cache *cache, const struct scram_cache_query *q)
 {
     uint8_t id[SCRAM_KEY_BYTES];

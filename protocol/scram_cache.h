@@ -45,11 +45,14 @@ MUSTCHECK enum scram_verdict scram_cache_derive(struct scram_cache *cache,
                                                 struct scram_keys *ret);
 /* Is this the password behind the secret @stored? For methods where the client sends it in
  * clear. SCRAM_OK: yes, *ret has all keys, ClientKey too. SCRAM_E_PROOF: no. Each wrong guess
- * costs a derivation: limit logins per address. */
+ * costs a derivation, so the loop asks only when scram_cache_has() says yes. */
 MUSTCHECK enum scram_verdict scram_cache_check(struct scram_cache *cache, const char *user,
                                                const char *password,
                                                const struct scram_keys *stored,
                                                struct scram_keys *ret);
+/* Keeps what somebody else has derived and found right. */
+void scram_cache_put(struct scram_cache *cache, const struct scram_cache_query *q,
+                     const struct scram_keys *keys);
 /* Forgets everything, wiped. */
 void scram_cache_clear(struct scram_cache *cache);
 

@@ -2,6 +2,7 @@
 """How clients prove who they are: auth_type, what auth_file holds, and that nobody can tell who exists."""
 
 import hashlib
+import select
 import subprocess
 import time
 
@@ -354,3 +355,44 @@ def test_auth_type_any_makes_everybody_an_admin(pgpoold):
     daemon = pgpoold(databases={"test": "host=127.0.0.1 port=1 user=app"}, auth_type="any", admin_users=None)
     daemon.admin("PAUSE", user="whoever")
     daemon.admin("RESUME", user="whoever")
+
+
+# ---------------------------------------------------------------------------------- plain against SCRAM secrets
+
+def test_guesses_against_a_scram_secret_hold_up_nobody(pgpoold, wire):
+    """Each costs a derivation, which is not done on the loop: another login overtakes some of them."""
+    slow = scram_verifier("slow", iterations=200_000)
+    daemon = pgpoold(auth_type="plain", userlist={"slow": slow, "app": PASSWORD, "admin": "admin-secret"})
+    assert wire(daemon, password=PASSWORD).run("SELECT 1") == [("1",)]
+    guessers = [wire(daemon, login=False) for _ in range(16)]
+    for client in guessers:
+        client.send_startup("slow", "test")
+        client.expect("R")
+    for client in guessers:
+        client.send(password_message("a guess"))
+    wire(daemon, password=PASSWORD)
+    answered, _, _ = select.select([client.sock for client in guessers], [], [], 0)
+    assert len(answered) < len(guessers)
+    for client in guessers:
+        assert client.expect("E", timeout=60).text == "password authentication failed"
+
+
+def test_a_right_password_against_a_scram_secret_is_derived_once(pgpoold, pg, wire):
+    verifier = pg.psql("SELECT rolpassword FROM pg_authid WHERE rolname = 'scram_user'")[0][0]
+    daemon = pgpoold(auth_type="plain", userlist={"scram_user": verifier})
+    for _ in range(2):
+        assert daemon.psql("SELECT current_user", user="scram_user") == [("scram_user",)]
+    with pytest.raises(ServerError, match="password authentication failed"):
+        wire(daemon, user="scram_user", password="wrong")
+    assert daemon.psql("SELECT 1", user="scram_user") == [(1,)]
+
+
+def test_a_client_that_leaves_while_its_password_is_derived(pgpoold, wire, eventually):
+    slow = scram_verifier("slow", iterations=100_000)
+    daemon = pgpoold(auth_type="plain", userlist={"slow": slow, "admin": "admin-secret"})
+    client = wire(daemon, login=False)
+    client.send_startup("slow", "test")
+    client.expect("R")
+    client.send(password_message("slow"))
+    client.close()
+    eventually(lambda: daemon.show("lists", list="login_clients", items=0))

@@ -64,6 +64,7 @@ void auth_job_ask_ldap(struct auth_job *job)
 
 struct asker {
     struct auth_check *check;
+    struct scram_keys keys; /* SCRAM, when they fit */
     unsigned n_answers;
     enum auth_verdict verdict;
     char why[AUTH_WORKER_WHY_SIZE];
@@ -78,6 +79,9 @@ static void on_verdict(void *owner, enum auth_verdict verdict, const char *why)
     a->n_answers++;
     a->verdict = verdict;
     (void)snprintf(a->why, sizeof(a->why), "%s", why);
+    if (verdict == AUTH_VERDICT_RIGHT) {
+        a->keys = *auth_check_keys(a->check);
+    }
     a->check = auth_check_free(a->check);
     if (--n_expected == 0) {
         loop_stop(loop);
@@ -154,6 +158,48 @@ static void test_verdicts(void **state)
     assert_string_equal(right.why, "");
     assert_int_equal(wrong.verdict, AUTH_VERDICT_WRONG);
     assert_string_equal(wrong.why, "u@h");
+}
+
+static int derive(struct asker *a, const char *password, const struct scram_keys *stored)
+{
+    struct auth_worker_request request = {.kind = AUTH_WORKER_SCRAM,
+                                          .user = "u",
+                                          .password = password,
+                                          .host = "",
+                                          .ldap_options = "",
+                                          .scram = stored};
+
+    memset(a, 0, sizeof(*a));
+    return auth_check_start(worker, &request, on_verdict, a, &a->check);
+}
+
+/* Nobody is asked: the thread derives the keys itself. */
+static void test_scram_secrets(void **state)
+{
+    const struct scram_salt salt = {.bytes = (const uint8_t *)"salt", .len = 4, .iterations = 10};
+    struct scram_keys stored;
+    struct scram_keys mock;
+    struct scram_keys slow;
+    struct asker a[4];
+
+    (void)state;
+    assert_int_equal(scram_keys_derive("secret", 6, &salt, &stored), SCRAM_OK);
+    stored.has_client_key = false;
+    mock = stored;
+    mock.is_mock = true;
+    slow = stored;
+    slow.iterations = SCRAM_ITERATIONS_DERIVE_MAX + 1;
+    assert_int_equal(derive(&a[0], "secret", &stored), 0);
+    assert_int_equal(derive(&a[1], "Secret", &stored), 0);
+    assert_int_equal(derive(&a[2], "secret", &mock), 0);
+    assert_int_equal(derive(&a[3], "secret", &slow), 0);
+    run_until(4);
+    assert_int_equal(a[0].verdict, AUTH_VERDICT_RIGHT);
+    assert_true(a[0].keys.has_client_key);
+    assert_memory_equal(a[0].keys.stored_key, stored.stored_key, SCRAM_KEY_BYTES);
+    for (unsigned i = 1; i < 4; i++) {
+        assert_int_equal(a[i].verdict, AUTH_VERDICT_WRONG);
+    }
 }
 
 static void test_delay(void **state)
@@ -278,6 +324,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_verdicts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_scram_secrets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_delay, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full_queue, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_who_gives_up_is_not_answered, set_up, tear_down),
