@@ -98,8 +98,7 @@ static const struct option options[] = {
     {BOOLEAN(so_reuseport, "0"), GROUP,
      .help =
          "Lets several processes listen on the same port; the kernel spreads new connections over "
-         "them. A cancel request finds only the process that it "
-         "happens to reach."},
+         "them. Cancel requests find their process by peer_id and [peers]."},
     {INTEGER(proxy_protocol_port, "0", 0, 65535, G_INT(proxy_protocol_port)), OWN, GROUP,
      .help =
          "One more TCP port on listen_addr, for load balancers that say who the client is: each "

@@ -58,6 +58,7 @@ static void on_changed(struct server_waiter *w)
     if (s->state != SERVER_SUSPENDED) {
         admin_suspend_done(s);
         go_on_reading(s);
+        client_login_resume(s);
     }
 }
 

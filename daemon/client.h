@@ -121,7 +121,8 @@ struct client_login {
     bool tls_tried;            /* SSLRequest was seen */
     bool gss_tried;
     bool in_handshake;
-    bool is_busy; /* an auth_query runs: the client is not read */
+    bool is_busy;      /* an auth_query runs: the client is not read */
+    bool is_suspended; /* SUSPEND: it is logged in after RESUME */
     bool is_console;
     bool is_own_uid;        /* the daemon's own user, over the Unix socket */
     struct buf packet;      /* the StartupMessage */
@@ -196,6 +197,7 @@ void client_auth_begin(struct client *c); /* client_auth.c: the StartupMessage i
 void client_auth_message(struct client *c, const uint8_t *body, size_t len);
 struct auth *client_auth_free(struct auth *a);
 void client_login_begin(struct client *c);    /* client_login.c: who it is has been proved */
+void client_login_resume(struct server *s);   /* goes on with logins that SUSPEND held up */
 void client_relay_readable(struct client *c); /* client_relay.c */
 void client_relay_writable(struct client *c);
 /* Answers what it waits for with an ERROR; it keeps its connection. */

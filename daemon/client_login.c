@@ -319,6 +319,11 @@ void client_login_begin(struct client *c)
     struct client_login *l = c->u.login;
     struct database *db = c->database;
 
+    if (s->state == SERVER_SUSPENDED) {
+        l->is_suspended = true;
+        l->is_busy = true;
+        return;
+    }
     if (!check_limits(c, db, c->user)) {
         return;
     }
@@ -350,5 +355,21 @@ void client_login_begin(struct client *c)
         client_welcome(c, c->pool->welcome);
     } else {
         ask_server(c);
+    }
+}
+
+void client_login_resume(struct server *s)
+{
+    struct client *c;
+
+    list_for_each(&s->logins, c, link) {
+        struct client_login *l = c->state == CLIENT_AUTH ? c->u.login : NULL;
+
+        if (l != NULL && l->is_suspended) {
+            l->is_suspended = false;
+            l->is_busy = false;
+            conn_want_read(&c->conn, s->loop, true);
+            client_login_begin(c);
+        }
     }
 }

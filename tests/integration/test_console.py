@@ -15,6 +15,7 @@ import pytest
 from account import Port
 from cluster import find_bindir
 from daemon_process import PASSWORDS
+from waiting import eventually
 from wire import (Client, Closed, ServerError, bind, cancel_request, close, copy_data, copy_done, describe, execute, msg, parse, query, raw,
                   startup, sync)
 
@@ -744,13 +745,25 @@ def test_suspend_drops_who_is_not_ready_in_time(pgpoold, wire, console):
 def test_who_connects_while_suspended_waits_and_a_new_console_may_resume(daemon, wire):
     wire(daemon).run("SELECT 1")
     daemon.admin("SUSPEND")
+    clients = [wire(daemon, login=False), wire(daemon, login=False, host=daemon.socket_dir)]
+    for client in clients:
+        client.send_startup("app", "test")
+        client.expect_silence(0.1)
+    daemon.admin("RESUME")
+    for client in clients:
+        client.authenticate("app")
+        assert client.run("SELECT 7") == [("7",)]
+
+
+def test_who_leaves_while_suspended_is_gone_after_the_resume(daemon, wire):
+    daemon.admin("SUSPEND")
     client = wire(daemon, login=False)
     client.send_startup("app", "test")
-    client.read_until("Z")
-    client.send(query("SELECT 7"))
     client.expect_silence(0.1)
+    client.close()
     daemon.admin("RESUME")
-    assert client.result().rows == [("7",)]
+    eventually(lambda: daemon.show("lists", list="login_clients")[0]["items"] == 0)
+    assert wire(daemon).run("SELECT 1") == [("1",)]
 
 
 # --- SHUTDOWN ---

@@ -3,11 +3,15 @@
 
 import os
 import random
+import re
 
 import pytest
 
+from account import give
+from daemon_process import ROOT
 from peer_group import FakePeer, Group, figures, show
 from sessions import SLEEPS, one_database, running, wait_running
+from waiting import eventually as wait_eventually
 from wire import PROTOCOL_3_0, PROTOCOL_3_2, cancel_request, query
 
 LOW_SHIFT = 20  # where the low 11 bits of the peer_id begin in the process number
@@ -301,3 +305,30 @@ def test_a_flood_of_requests_for_a_peer_is_bounded(lone, fake_peer, wire, eventu
     fake_peer.release()
     eventually(lambda: figures(daemon, 2)["passed_on"] == 300, timeout=40)
     assert fake_peer.most_open == 2
+
+
+def test_the_example_of_the_manual(pgpoold, pg, wire):
+    """SEVERAL PROCESSES ON ONE PORT in pgpoold(1), with folders that exist here."""
+    page = (ROOT / "packaging/man/pgpoold.1.scd").read_text()
+    section = page[page.index("# SEVERAL PROCESSES ON ONE PORT"):]
+    example = section.split("```")[1]
+    two = [pgpoold(start=False) for _ in range(2)]
+    port = two[0].port
+    common = two[0].home / "common.ini"
+    common.write_text(f"[databases]\n* = host={pg.host} port={pg.port}\n[pgpoold]\nlisten_addr = 127.0.0.1\n"
+                      f"listen_port = {port}\nauth_type = trust\nauth_file = {two[0].userlist_path}\n")
+    give(common, 0o644)
+    text = example.replace("/etc/pgpoold", str(two[0].home))
+    text = re.sub(r"(\d = host=\S+)", rf"\1 port={port}", text)
+    for n, daemon in enumerate(two, 1):
+        text = text.replace(f"/run/pgpoold/{n}", daemon.socket_dir)
+    for n, daemon in enumerate(two, 1):
+        daemon.change(ini=text.replace("peer_id = 1", f"peer_id = {n}").replace(
+            f"unix_socket_dir = {two[0].socket_dir}", f"unix_socket_dir = {daemon.socket_dir}"))
+        daemon.port = port
+        daemon.start(wait=False)
+    clients = [wait_eventually(lambda d=d: wire(d, host=d.socket_dir), timeout=30) for d in two]
+    clients[0].send(query(SLEEPS))
+    wait_running(pg, SLEEPS)
+    cancel(wire, two[1], clients[0])
+    assert_cancelled(clients[0])
