@@ -12,7 +12,7 @@ PROOFS = {
     "global unix_socket_group": "test_run::test_an_unknown_group_prevents_the_start",
     "global listen_backlog": "test_options::test_listen_backlog_is_how_many_wait_to_be_accepted",
     "global so_reuseport": "test_run::test_two_processes_share_a_port",
-    "global peer_id": "test_peers::test_without_a_number_of_its_own_nothing_is_passed_on",
+    "global peer_id": "test_peers::test_a_cancel_at_the_wrong_process_finds_its_client",
     "global user": "test_run::test_a_user_that_does_not_exist_is_refused",
     "global pidfile": "test_run::test_a_second_instance_is_refused",
     "global proxy_protocol_port": "test_proxy_protocol::test_the_header_says_who_the_client_is",

@@ -355,6 +355,35 @@ def test_time_limits_of_a_user_rule_over_the_general_ones(pgpoold, pg, wire, opt
     assert other.run("SELECT 1") == [("1",)]
 
 
+@pytest.mark.parametrize("option, first, then, text", [
+    ("query_timeout", None, SLEEPS, "query timeout"),
+    ("transaction_timeout", "BEGIN", SLEEPS, "transaction timeout"),
+    ("idle_transaction_timeout", "BEGIN", None, "idle transaction timeout"),
+    ("client_idle_timeout", "SELECT 1", None, "client_idle_timeout"),
+])
+def test_time_limits_that_change_hold_for_those_who_are_there(pgpoold, pg, wire, option, first, then, text):
+    """Set after the client has come, and after what is limited has begun."""
+    daemon = pgpoold(pool_mode="transaction", databases=one_database(pg))
+    client = wire(daemon)
+    if first:
+        client.run(first)
+    if then:
+        client.send(query(then))
+        wait_running(pg, then)
+    daemon.admin(f"SET {option} = 0.3")
+    assert client.read_until("E")[-1].text == text
+
+
+def test_query_wait_timeout_that_changes_holds_for_those_who_wait(pgpoold, pg, wire):
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=1, query_wait_notify="0.1", databases=one_database(pg))
+    holder, late = wire(daemon), wire(daemon)
+    holder.run("BEGIN")
+    late.send(query("SELECT 1"))
+    late.expect("N")
+    daemon.admin("SET query_wait_timeout = 0.3")
+    assert late.expect("E").text == "query_wait_timeout"
+
+
 @pytest.mark.parametrize("option", ("max_db_connections", "max_user_connections"))
 def test_limits_of_an_entry_hold_for_it_alone(pgpoold, pg, wire, option):
     daemon = pgpoold(pool_mode="transaction", query_wait_notify="0.2",
