@@ -6,8 +6,6 @@
 #include "daemon/util/buf.h"
 #include "daemon/version.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 enum type { GAUGE, COUNTER, HISTOGRAM };
@@ -356,12 +354,18 @@ static void put_label(struct buf *out, const char *name, const char *value, bool
     if (name == NULL) {
         return;
     }
-    (void)buf_append_fmt(out, "%s%s=\"", *is_first ? "{" : ",", name);
-    for (const char *c = value; *c != '\0'; c++) {
-        if (*c == '\\' || *c == '"') {
+    (void)buf_append_u8(out, *is_first ? '{' : ',');
+    (void)buf_append_str(out, name);
+    (void)buf_append_str(out, "=\"");
+    for (const char *c = value; *c != '\0';) {
+        size_t plain = strcspn(c, "\\\"");
+
+        (void)buf_append(out, c, plain); /* log_escape() has left no line breaks */
+        c += plain;
+        if (*c != '\0') {
             (void)buf_append_u8(out, '\\');
+            (void)buf_append_u8(out, (uint8_t)*c++);
         }
-        (void)buf_append_u8(out, (uint8_t)*c); /* log_escape() has left no line breaks */
     }
     (void)buf_append_str(out, "\"");
     *is_first = false;
@@ -391,14 +395,30 @@ static void put_subject(const struct at *at, bool *is_first)
     }
 }
 
+/* A scrape has a hundred thousand of them: printf would take most of its time. */
+static void put_digits(struct buf *out, uint64_t n, unsigned least)
+{
+    char text[24];
+    size_t at = sizeof(text);
+
+    while (n > 0 || sizeof(text) - at < least) {
+        text[--at] = (char)('0' + n % 10);
+        n /= 10;
+    }
+    (void)buf_append(out, text + at, sizeof(text) - at);
+}
+
 static void put_number(struct buf *out, enum number number, uint64_t n)
 {
+    (void)buf_append_u8(out, ' ');
     if (number == USECS) {
-        (void)buf_append_fmt(out, " %" PRIu64 ".%06" PRIu64 "\n", n / USEC_PER_SEC,
-                             n % USEC_PER_SEC);
+        put_digits(out, n / USEC_PER_SEC, 1);
+        (void)buf_append_u8(out, '.');
+        put_digits(out, n % USEC_PER_SEC, 6);
     } else {
-        (void)buf_append_fmt(out, " %" PRIu64 "\n", n);
+        put_digits(out, n, 1);
     }
+    (void)buf_append_u8(out, '\n');
 }
 
 /* One line; @label: the value of the family's own label. */
@@ -406,7 +426,8 @@ static void put_line(const struct at *at, const char *label, uint64_t n)
 {
     bool is_first = true;
 
-    (void)buf_append_fmt(at->out, "%s%s", at->f->name, at->f->type == COUNTER ? "_total" : "");
+    (void)buf_append_str(at->out, at->f->name);
+    (void)buf_append_str(at->out, at->f->type == COUNTER ? "_total" : "");
     put_subject(at, &is_first);
     put_label(at->out, at->f->label, label, &is_first);
     if (!is_first) {
@@ -418,21 +439,24 @@ static void put_line(const struct at *at, const char *label, uint64_t n)
 /* 0.00005, 0.1, 100.0: as OpenMetrics wants them, and the same in both formats. */
 static void put_bound(struct buf *out, uint64_t us)
 {
-    char text[32];
-    size_t len = (size_t)snprintf(text, sizeof(text), "%" PRIu64 ".%06" PRIu64, us / USEC_PER_SEC,
-                                  us % USEC_PER_SEC);
+    uint64_t part = us % USEC_PER_SEC;
+    unsigned digits = 6;
 
-    while (len > 2 && text[len - 1] == '0' && text[len - 2] != '.') {
-        text[--len] = '\0';
+    while (digits > 1 && part % 10 == 0) {
+        part /= 10;
+        digits--;
     }
-    (void)buf_append_str(out, text);
+    put_digits(out, us / USEC_PER_SEC, 1);
+    (void)buf_append_u8(out, '.');
+    put_digits(out, part, digits);
 }
 
 static void put_histogram_line(const struct at *at, const char *suffix)
 {
     bool is_first = true;
 
-    (void)buf_append_fmt(at->out, "%s%s", at->f->name, suffix);
+    (void)buf_append_str(at->out, at->f->name);
+    (void)buf_append_str(at->out, suffix);
     put_subject(at, &is_first);
 }
 

@@ -22,8 +22,8 @@ for set in "$@"; do
             libpostgresql-jdbc-java prometheus-pgbouncer-exporter python3-prometheus-client prometheus chromium
             slapd ldap-utils libpam-modules strace nsd pgbouncer haproxy
             systemd python3-seccomp logrotate bash-completion"
-        # A Node.js that came with npm fetches pg itself (tests/integration/test_node.py); Debian's npm is 300 packages.
-        command -v npm >/dev/null || packages="$packages nodejs node-pg"
+        # npm fetches pg and playwright-core (tests/integration/npm.py). A Node.js from elsewhere has it; Debian's is a package.
+        command -v npm >/dev/null || packages="$packages nodejs npm"
         ;;
     lint)
         packages="$packages clang clang-format clang-tidy cppcheck codespell shellcheck python3"

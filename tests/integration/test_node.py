@@ -9,7 +9,7 @@ from programs import CLIENTS, MODES, at_most, run
 
 @pytest.fixture(scope="session")
 def node_path():
-    """Where node finds pg: Debian's node-pg has it in its own path; else npm fetches it once into build/."""
+    """Where node finds pg."""
     return node_path_with("pg", "8")
 
 
