@@ -3,7 +3,9 @@
 
 #include "daemon/admin_count.h"
 #include "daemon/admin_suspend.h"
+#include "daemon/handover.h"
 #include "daemon/reload.h"
+#include "daemon/version.h"
 
 #include "daemon/util/fatal.h"
 #include "daemon/util/num.h"
@@ -357,6 +359,27 @@ static enum admin_verdict run_shutdown(struct client *c, const struct admin_stat
     return wait_for(ADMIN_WAIT_SHUTDOWN, NULL, s, wait, error);
 }
 
+/* Not for people: the new process of an online restart says it. */
+static enum admin_verdict run_takeover(struct client *c, const struct admin_statement *st,
+                                       struct admin_wait *wait, struct pg_error *error)
+{
+    const char *why;
+
+    (void)wait;
+    if (strcmp(argument(st), "1") != 0) { /* TAKEOVER_PROTOCOL */
+        admin_error_set(error, SQLSTATE_FEATURE_NOT_SUPPORTED,
+                        "this process hands over in another way: " PGPOOLD_VERSION_TEXT);
+        return ADMIN_FAILED;
+    }
+    why = handover_begin(c);
+    if (why != NULL) {
+        admin_error_set(error, SQLSTATE_WRONG_STATE, "%s", why);
+        return ADMIN_FAILED;
+    }
+    client_close_quiet(c, "takes over");
+    return ADMIN_GONE;
+}
+
 /* The faults as far as there is room, the first in the message. */
 static void set_faults(struct pg_error *error, const struct config_errors *faults)
 {
@@ -458,6 +481,7 @@ static const struct admin_command commands[] = {
     {"KILL", "KILL [database]", 0, 1, ADMIN_FOR_ADMINS, run_kill},
     {"KILL_CLIENT", "KILL_CLIENT id", 1, 1, ADMIN_FOR_ADMINS, run_kill_client},
     {"SUSPEND", "SUSPEND", 0, 0, ADMIN_FOR_ADMINS, run_suspend},
+    {"TAKEOVER", "TAKEOVER protocol", 1, 1, ADMIN_FOR_ADMINS, run_takeover},
     {"WAIT_CLOSE", "WAIT_CLOSE [database]", 0, 1, ADMIN_FOR_ADMINS, run_wait_close},
     {"SHUTDOWN", "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]", 0, 1, ADMIN_FOR_ADMINS,
      run_shutdown},

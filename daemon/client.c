@@ -2,6 +2,7 @@
 #include "daemon/client.h"
 
 #include "daemon/client_echo.h"
+#include "daemon/client_move.h"
 #include "daemon/client_notify.h"
 
 #include "daemon/util/fatal.h"
@@ -309,6 +310,14 @@ static void close_now(struct client *c, const char *sqlstate, const char *reason
     server_changed(s);
 }
 
+void client_forget(struct client *c)
+{
+    conn_done(&c->conn, c->server->loop); /* neither read off nor written to */
+    if (c->state != CLIENT_CLOSED) {
+        close_now(c, "", "handed over to the new process");
+    }
+}
+
 void client_close_quiet(struct client *c, const char *reason)
 {
     if (c->state != CLIENT_CLOSED) {
@@ -369,7 +378,7 @@ void client_check_idle(struct pool *pool)
     struct client *c;
 
     list_for_each(&pool->clients, c, link) {
-        if (!is_idle(c)) {
+        if (!is_idle(c) || c->hold == HOLD_TAKEOVER) {
             continue;
         }
         if (clock_now_us() - c->request_us < timeout_us) {

@@ -52,6 +52,7 @@ enum client_hold {
     HOLD_ORDER,     /* what was sent last has to be answered before anything else is sent */
     HOLD_HUB,       /* the hub has to listen first */
     HOLD_FULL,      /* too much is in flight, or the server does not read */
+    HOLD_TAKEOVER, /* an online restart: it goes to a new process, or has come and is not ours yet */
 };
 
 struct client {
@@ -96,6 +97,7 @@ struct client {
     uint8_t family;
     uint8_t addr[16]; /* of the peer, network order */
     uint16_t port;    /* of the peer; 0 over a Unix socket */
+    uint32_t moving;  /* on its way to or from another process, in this batch; 0: it is not */
     uint64_t id;
     usec_t connect_us;
     usec_t request_us; /* its last request */
@@ -198,6 +200,7 @@ void client_auth_message(struct client *c, const uint8_t *body, size_t len);
 struct auth *client_auth_free(struct auth *a);
 void client_login_begin(struct client *c);    /* client_login.c: who it is has been proved */
 void client_login_resume(struct server *s);   /* goes on with logins that SUSPEND held up */
+void client_login_go_on(struct client *c);    /* ... and its pool is known */
 void client_relay_readable(struct client *c); /* client_relay.c */
 void client_relay_writable(struct client *c);
 /* Answers what it waits for with an ERROR; it keeps its connection. */
@@ -216,6 +219,8 @@ MUSTCHECK bool client_cancel_make_key(struct client *c, bool is_long);
 bool client_cancel_waits(const struct client *c);
 /* BackendKeyData for it. */
 void client_cancel_put_key(const struct client *c, struct buf *out);
+/* A CancelRequest that came to the new process of an online restart; takes @fd. */
+void client_cancel_moved(struct server *s, int fd, const void *packet, size_t len);
 
 /* admin.c: the console. */
 void admin_session_begin(struct client *c);

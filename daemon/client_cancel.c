@@ -4,6 +4,7 @@
  * A request that fits nobody is closed without a word: it must not tell keys apart. */
 #include "daemon/admin.h"
 #include "daemon/client.h"
+#include "daemon/takeover.h"
 
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
@@ -166,6 +167,23 @@ static void pass_on(struct client *c, struct cancel_key *key)
     s->cancels.n_forwarded++;
 }
 
+void client_cancel_moved(struct server *s, int fd, const void *packet, size_t len)
+{
+    const struct sockaddr_storage none = {.ss_family = AF_UNIX};
+    struct client *c = client_new(s, NULL, fd, (const struct sockaddr *)(const void *)&none);
+    struct startup startup;
+
+    if (c == NULL) {
+        return;
+    }
+    if (startup_parse(packet, len, &startup) != STARTUP_OK ||
+        startup.kind != STARTUP_CANCEL_REQUEST) {
+        client_close_quiet(c, "malformed cancel request");
+        return;
+    }
+    client_cancel_begin(c, &startup);
+}
+
 /* Who has the very key is looked for here first, so keys stay good when peer_id changes. */
 void client_cancel_begin(struct client *c, const struct startup *s)
 {
@@ -178,6 +196,8 @@ void client_cancel_begin(struct client *c, const struct startup *s)
     }
     if (target != NULL && key_fits(target, &key)) {
         cancel_own(c, target);
+    } else if (takeover_pass_cancel(c, c->u.login->packet.data, s->total)) {
+        client_close_quiet(c, "cancel request passed on to the old process");
     } else {
         pass_on(c, &key);
     }

@@ -4,6 +4,7 @@
 #include "daemon/client_echo.h"
 #include "daemon/client_notify.h"
 #include "daemon/client_relay.h"
+#include "daemon/handover.h"
 
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
@@ -114,6 +115,9 @@ static void after_ready(struct client *c, uint8_t status)
     if (status == 'I' && backend_is_quiet(c->lease.backend) && c->body_left == 0 &&
         c->hold == HOLD_NONE) {
         client_give_back(c);
+    }
+    if (UNLIKELY(c->server->env->is_held) && c->state != CLIENT_CLOSED) {
+        handover_boundary(c);
     }
 }
 
@@ -296,6 +300,7 @@ static void on_resumed(struct lease *l)
     case HOLD_NONE:
     case HOLD_LEASE:
     case HOLD_HUB:
+    case HOLD_TAKEOVER:
         return;
     }
 }

@@ -350,6 +350,11 @@ void client_login_begin(struct client *c)
         client_replication_begin(c);
         return;
     }
+    client_login_go_on(c);
+}
+
+void client_login_go_on(struct client *c)
+{
     c->params = c->pool->welcome != NULL ? compose(c, true) : NULL;
     if (c->params != NULL) {
         client_welcome(c, c->pool->welcome);

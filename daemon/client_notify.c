@@ -582,6 +582,7 @@ void client_notify_flush(struct client *c, struct buf *out)
 static bool may_be_told_now(const struct client *c)
 {
     return (c->state == CLIENT_IDLE || c->state == CLIENT_WAITING) &&
+           (c->moving == 0 || c->server->takeover == NULL) && /* it is not ours yet */
            conn_queued(&c->conn) < CONN_LOW_BYTES;
 }
 

@@ -9,6 +9,7 @@
 
 #include "daemon/client_echo.h"
 #include "daemon/client_notify.h"
+#include "daemon/handover.h"
 
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
@@ -142,6 +143,10 @@ static bool need_server(struct relay *r)
     if (UNLIKELY(c->server->state == SERVER_WAITS_FOR_SERVERS)) {
         client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN,
                           "pooler is shutting down"); /* nothing is granted any more */
+        return false;
+    }
+    if (UNLIKELY(c->pool->env->is_held)) {
+        handover_hold(c);
         return false;
     }
     switch (lease_request(&c->lease, c->pool, &e)) {
@@ -503,7 +508,8 @@ static void update_reading(struct client *c)
     bool holds = c->hold != HOLD_NONE || c->state == CLIENT_LOGIN;
 
     if (c->state != CLIENT_CLOSED) {
-        conn_want_read(&c->conn, c->server->loop, !holds || kept < HOLD_MAX_BYTES);
+        conn_want_read(&c->conn, c->server->loop,
+                       c->hold != HOLD_TAKEOVER && (!holds || kept < HOLD_MAX_BYTES));
     }
 }
 

@@ -13,7 +13,7 @@ static const char usage[] =
     "  -q, --quiet          no log lines on stderr\n"
     "  -v, --verbose        more log lines; may be given twice\n"
     "  -u, --user=USER      system user to become when started as root\n"
-    "  -R, --reboot         accepted; connections of a running process are not taken over\n"
+    "  -R, --reboot         take sockets and connections over from the process that runs\n"
     "  -V, --version        print the version and exit\n"
     "  -h, --help           print this and exit\n"
     "      --check-config   print every error of the configuration; exit with 1, or with 0 when "

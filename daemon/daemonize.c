@@ -183,9 +183,26 @@ bool pidfile_claim(struct pidfile *f, const char *path, struct config_errors *er
     return true;
 }
 
+void pidfile_leave(struct pidfile *f)
+{
+    if (f != NULL) {
+        f->is_left = true;
+    }
+}
+
+void pidfile_write_again(struct pidfile *f)
+{
+    if (f != NULL && f->path != NULL) {
+        f->is_left =
+            !write_pid(f->fd); /* a full disk: the old number stays, and with it the file */
+    }
+}
+
 void pidfile_done(struct pidfile *f)
 {
-    if (f->path != NULL && unlink(f->path) != 0) {
+    bool is_ours = f->path != NULL && (!f->is_left || pid_in(f->fd) == getpid());
+
+    if (is_ours && unlink(f->path) != 0) {
         /* The directory is not ours any more: an empty file says that nobody runs. */
         (void)!ftruncate(f->fd, 0);
     }

@@ -11,9 +11,10 @@
 #include <stdint.h>
 
 struct pidfile {
-    /* private */
-    char *path; /* NULL: none */
-    int fd;     /* locked as long as we live; -1: none */
+    /* private, but path and fd may be read */
+    char *path;   /* NULL: none */
+    int fd;       /* locked as long as we live; -1: none */
+    bool is_left; /* another process writes it now, with the same lock; or has until now */
 };
 
 #define PIDFILE_NONE ((struct pidfile){.fd = -1})
@@ -27,6 +28,10 @@ void daemonize_done(int fd);
 
 /* Claims @path. false: a living process has it, or it cannot be written. */
 MUSTCHECK bool pidfile_claim(struct pidfile *f, const char *path, struct config_errors *errors);
+/* An online restart: another process has it now, which had a copy of the descriptor and so has the lock. */
+void pidfile_leave(struct pidfile *f);
+/* It is ours (again): writes our number. Harmless when there is none. */
+void pidfile_write_again(struct pidfile *f);
 /* Removes the file. May run twice. */
 void pidfile_done(struct pidfile *f);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "daemon/listener.h"
+#include "daemon/listener_internal.h"
 
 #include "daemon/client.h"
 #include "daemon/util/log.h"
@@ -37,7 +37,7 @@ union address {
 
 /* --- one listener --- */
 
-static void close_socket(struct listener *l)
+void listener_close_socket(struct listener *l)
 {
     if (l->fd < 0) {
         return;
@@ -53,12 +53,12 @@ static void close_socket(struct listener *l)
     l->refuses_new = false;
 }
 
-static struct listener *listener_free(struct listener *l)
+struct listener *listener_free(struct listener *l)
 {
     if (l == NULL) {
         return NULL;
     }
-    close_socket(l);
+    listener_close_socket(l);
     if (l->path != NULL && !l->is_inherited) {
         (void)unlink(l->path); /* somebody else's right to do it first */
     }
@@ -186,12 +186,13 @@ static bool bind_tcp(struct listener *l, const struct settings *set)
     return bind(l->fd, (const struct sockaddr *)&l->addr, l->addr_len) == 0;
 }
 
-static bool is_open_already(const struct list *list, const union address *addr, socklen_t len)
+static bool is_open_already(struct list *list, const union address *addr, socklen_t len)
 {
-    const struct listener *l;
+    struct listener *l;
 
     list_for_each(list, l, link) {
         if (l->addr_len == len && memcmp(&l->addr, addr, len) == 0) {
+            l->is_wanted = true;
             return true;
         }
     }
@@ -426,6 +427,9 @@ static void open_unix(struct list *list, const struct settings *set, struct conf
     }
     /* An abstract name is all bytes of the address: as many as libpq gives, which counts no NUL behind it. */
     len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)n + 1);
+    if (is_open_already(list, &a, len)) {
+        return; /* of the old process */
+    }
     l = listener_new(&a, len, -1);
     if (l == NULL) {
         config_errors_add(errors, NULL, 0, "unix socket: %s", strerror(errno));
@@ -450,6 +454,7 @@ bool listeners_open(struct list *list, const struct settings *set, struct config
             &(struct opening){list, set, errors, "proxy_protocol_port", set->proxy_protocol_port});
     }
     open_unix(list, set, errors);
+    listeners_drop_unwanted(list);
     if (config_errors_count(errors) == n_before && list_is_empty(list)) {
         config_errors_add(errors, NULL, 0,
                           "nothing to listen on: set listen_addr or unix_socket_dir");
@@ -461,7 +466,7 @@ bool listeners_open(struct list *list, const struct settings *set, struct config
     return true;
 }
 
-static bool adopt_one(struct list *list, int fd, const char *name, struct config_errors *errors)
+bool listener_adopt(struct list *list, int fd, const char *name, struct config_errors *errors)
 {
     union address a = {0};
     socklen_t len = sizeof(a);
@@ -472,12 +477,13 @@ static bool adopt_one(struct list *list, int fd, const char *name, struct config
 
     if (flags < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_len) != 0 ||
         listens == 0 || getsockname(fd, &a.any, &len) != 0) {
-        config_errors_add(errors, NULL, 0,
-                          "descriptor %d from systemd is not a listening stream socket", fd);
+        config_errors_add(errors, NULL, 0, "descriptor %d from %s is not a listening stream socket",
+                          fd, *name == '\0' ? "systemd" : name);
         return false;
     }
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
-        config_errors_add(errors, NULL, 0, "descriptor %d from systemd: %s", fd, strerror(errno));
+        config_errors_add(errors, NULL, 0, "descriptor %d from %s: %s", fd,
+                          *name == '\0' ? "systemd" : name, strerror(errno));
         return false;
     }
     l = listener_new(&a, len, fd);
@@ -493,7 +499,7 @@ static bool adopt_one(struct list *list, int fd, const char *name, struct config
 
 bool listeners_adopt(struct list *list, int fd, const char *name, struct config_errors *errors)
 {
-    if (!adopt_one(list, fd, name, errors)) {
+    if (!listener_adopt(list, fd, name, errors)) {
         listeners_close(list);
         return false;
     }
@@ -622,7 +628,7 @@ static void on_retirement(struct loop_timer *timer)
         return;
     }
     accept_rest(l);
-    close_socket(l);
+    listener_close_socket(l);
     server_changed(s);
 }
 
@@ -660,7 +666,7 @@ void listeners_retire(struct server *s)
         if (!l->is_inherited) {
             accept_rest(l);
         }
-        close_socket(l);
+        listener_close_socket(l);
     }
 }
 
@@ -731,6 +737,10 @@ bool listeners_start(struct server *s, struct list *list, struct config_errors *
     while (!list_is_empty(list)) {
         struct listener *l = list_entry(list_first(list), struct listener, link);
 
+        if (!listener_own_file(l)) {
+            config_errors_add(errors, NULL, 0, "out of memory");
+            return false;
+        }
         list_remove(list, &l->link);
         list_add_tail(&s->listeners, &l->link);
         l->server = s;
@@ -754,31 +764,7 @@ void listeners_close_tcp(struct server *s)
 
     list_for_each(&s->listeners, l, link) {
         if (!l->is_unix) {
-            close_socket(l);
-        }
-    }
-}
-
-void listeners_suspend(struct server *s)
-{
-    struct listener *l;
-
-    list_for_each(&s->listeners, l, link) {
-        if (l->fd >= 0) {
-            l->is_suspended = true;
-            loop_io_want(s->loop, &l->io, LOOP_NONE);
-        }
-    }
-}
-
-void listeners_resume(struct server *s)
-{
-    struct listener *l;
-
-    list_for_each(&s->listeners, l, link) {
-        if (l->fd >= 0) {
-            l->is_suspended = false;
-            loop_io_want(s->loop, &l->io, LOOP_READ);
+            listener_close_socket(l);
         }
     }
 }

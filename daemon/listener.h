@@ -21,6 +21,9 @@ struct listener {
     bool is_retiring; /* listeners_retire(): for a while it takes on who comes yet */
     bool refuses_new; /* ... and then only those whose handshake is under way */
     struct loop_timer retirement;
+    bool is_wanted; /* offered, and the configuration says it too */
+    unsigned
+        offer; /* the old process's at an online restart, in this place of its offer; 0: it is not */
     char *path; /* of the Unix socket's file; NULL: TCP, or abstract; owned */
     struct sockaddr_storage addr;
     socklen_t addr_len;
@@ -36,6 +39,10 @@ MUSTCHECK bool listeners_open(struct list *list, const struct settings *set,
 /* Takes over @fd, that systemd opened under @name ("": none). As above. */
 MUSTCHECK bool listeners_adopt(struct list *list, int fd, const char *name,
                                struct config_errors *errors);
+/* Takes one that the old process offers; @is_systemd: it had it from systemd. listeners_open() keeps those that the
+ * configuration wants and closes the others. As above. */
+MUSTCHECK bool listeners_inherit(struct list *list, int fd, bool is_systemd,
+                                 struct config_errors *errors);
 /* Closes them all and removes the Unix socket's file. */
 void listeners_close(struct list *list);
 
@@ -52,6 +59,9 @@ void listeners_retire(struct server *s);
 /* SUSPEND, RESUME: connections wait in the kernel. */
 void listeners_suspend(struct server *s);
 void listeners_resume(struct server *s);
+/* They are a new process's now. Those that it does not want (0 in @kept) are closed; the others stay open, should it die,
+ * but their files are not ours any more. */
+void listeners_give_away(struct server *s, const uint8_t *kept, size_t n_kept);
 /* Sets the socket options that may change at a reload; accepted connections inherit them. */
 void listeners_tune(const struct server *s);
 

@@ -11,6 +11,7 @@
 #include "daemon/server.h"
 #include "daemon/signals.h"
 #include "daemon/systemd.h"
+#include "daemon/takeover.h"
 #include "daemon/tls_check.h"
 #include "daemon/util/hash.h"
 #include "daemon/util/log.h"
@@ -30,6 +31,7 @@ struct run {
     struct list listeners;     /* until the server has them */
     struct metrics_http *http; /* likewise */
     struct pidfile pidfile;
+    struct takeover *takeover; /* -R, and there was an old process; until the server has it */
     struct loop *loop;
     struct server *server;
     int parent_fd; /* -1: no parent waits */
@@ -108,6 +110,25 @@ static bool adopt_sockets(struct run *r, struct config_errors *errors)
     return ok;
 }
 
+/* -R: what the old process offers; without one the start is as usual. */
+static bool take_over(struct run *r, struct config_errors *errors)
+{
+    if (!list_is_empty(&r->listeners)) {
+        config_errors_add(errors, NULL, 0, "-R: not together with sockets from systemd");
+        return false;
+    }
+    switch (takeover_begin(&r->config->settings, &r->listeners, &r->takeover, errors)) {
+    case TAKEOVER_NOBODY:
+        r->cmd.takes_over = false;
+        return true;
+    case TAKEOVER_OFFER:
+        return true;
+    case TAKEOVER_FAILED:
+        return false;
+    }
+    return false;
+}
+
 static bool take_process(struct run *r, struct config_errors *errors)
 {
     const struct settings *set = &r->config->settings;
@@ -118,10 +139,16 @@ static bool take_process(struct run *r, struct config_errors *errors)
             return false;
         }
     }
-    if (*set->pidfile != '\0' && !pidfile_claim(&r->pidfile, set->pidfile, errors)) {
+    if (r->cmd.takes_over && !take_over(r, errors)) {
         return false;
     }
-    if (list_is_empty(&r->listeners) && !listeners_open(&r->listeners, set, errors)) {
+    if (*set->pidfile != '\0' &&
+        (r->takeover == NULL || !takeover_pidfile(r->takeover, set->pidfile, &r->pidfile)) &&
+        !pidfile_claim(&r->pidfile, set->pidfile, errors)) {
+        return false;
+    }
+    if ((r->takeover != NULL || list_is_empty(&r->listeners)) &&
+        !listeners_open(&r->listeners, set, errors)) {
         return false;
     }
     if (!metrics_http_open(set, r->cmd.takes_over, &r->http, errors)) {
@@ -146,6 +173,8 @@ static bool make_server(struct run *r, struct config_errors *errors)
     }
     r->config = NULL;
     r->server->options = r->cmd.options;
+    r->server->pidfile = &r->pidfile;
+    r->server->env->is_held = r->takeover != NULL;
     if (!reload_start(r->server, errors)) {
         return false;
     }
@@ -186,9 +215,23 @@ static void greet(const struct run *r, uint64_t limit)
              server_descriptors_needed(r->server->config), limit);
     warn_descriptors(r->server->config, limit);
     warn_of_config(r->server->config);
-    if (r->cmd.takes_over) {
-        log_warning("-R: connections of a running process are not taken over, starting as usual");
+}
+
+/* Nothing that came over is ours when it fails: no destructor may speak on those sockets. */
+static void run_takeover(struct run *r, struct config_errors *errors)
+{
+    struct takeover *t = r->takeover;
+
+    r->takeover = NULL; /* the server's from here on */
+    if (!takeover_run(t, r->server, &r->listeners, errors)) {
+        print_errors(errors);
+        for (unsigned i = 0; i < errors->n; i++) {
+            log_error("%s", errors->text[i]);
+        }
+        log_done();
+        _exit(1);
     }
+    pidfile_write_again(&r->pidfile);
 }
 
 static bool start_http(struct run *r, struct config_errors *errors)
@@ -209,6 +252,9 @@ static bool start(struct run *r)
         limit = rlimit_raise();
         ok = adopt_sockets(r, &errors) && take_process(r, &errors) && make_server(r, &errors);
     }
+    if (ok && r->takeover != NULL) {
+        run_takeover(r, &errors);
+    }
     if (ok) {
         greet(r, limit);
         ok = start_http(r, &errors) && listeners_start(r->server, &r->listeners, &errors);
@@ -218,7 +264,11 @@ static bool start(struct run *r)
             daemonize_done(r->parent_fd);
             r->parent_fd = -1;
         }
-        systemd_ready(r->server);
+        if (r->cmd.takes_over) {
+            systemd_take_over(r->server);
+        } else {
+            systemd_ready(r->server);
+        }
     } else {
         print_errors(&errors);
     }
@@ -230,6 +280,7 @@ static void clean_up(struct run *r)
 {
     listeners_close(&r->listeners);
     r->http = metrics_http_free(r->http);
+    r->takeover = takeover_free(r->takeover);
     r->server = server_free(r->server);
     r->loop = loop_free(r->loop);
     r->config = config_free(r->config);

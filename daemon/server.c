@@ -7,12 +7,14 @@
 #include "daemon/canon.h"
 #include "daemon/client.h"
 #include "daemon/client_notify.h"
+#include "daemon/handover.h"
 #include "daemon/listener.h"
 #include "daemon/metrics_http.h"
 #include "daemon/reload_internal.h"
 #include "daemon/signals.h"
 #include "daemon/stats.h"
 #include "daemon/systemd.h"
+#include "daemon/takeover_internal.h"
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
 #include "protocol/cancel_key.h"
@@ -34,6 +36,26 @@ static void on_ending(struct loop_deferred *work);
 static void env_changed(struct pool_env *env)
 {
     server_changed(container_of(env->ops, struct server, env_ops));
+}
+
+static enum notify_fate env_notify(struct subscriber *to, const uint8_t *msg, size_t len)
+{
+    return UNLIKELY(to->is_proxy) ? takeover_forward(to, msg, len)
+                                  : client_notify_deliver(to, msg, len);
+}
+
+static void env_gap(struct subscriber *to, uint32_t gap, bool again)
+{
+    if (!to->is_proxy) {
+        client_notify_gap(to, gap, again);
+    } else if (!again) {
+        takeover_forward_gap(to);
+    }
+}
+
+static void env_cut(struct pool_env *env, struct notify_hub *hub)
+{
+    handover_cut(container_of(env->ops, struct server, env_ops), hub);
 }
 
 static void on_host_moved(void *owner, const char *name, const struct resolve_answer *answer)
@@ -79,8 +101,9 @@ struct server *server_new(struct loop *loop, struct config *config, const char *
     s->config = config;
     s->env_ops.changed = env_changed;
     s->env_ops.check_clients = client_check_idle;
-    s->env_ops.notify = client_notify_deliver;
-    s->env_ops.gap = client_notify_gap;
+    s->env_ops.notify = env_notify;
+    s->env_ops.gap = env_gap;
+    s->env_ops.cut = env_cut;
     loop_timer_init(&s->login_timer, client_check_logins);
     s->queried_kind = SECRET_KIND_SCRAM;
     s->started_us = clock_now_us();
@@ -161,6 +184,8 @@ struct server *server_free(struct server *s)
     if (s == NULL) {
         return NULL;
     }
+    s->takeover = takeover_free(s->takeover);
+    s->handover = handover_free(s->handover);
     signals_stop(s);
     systemd_stop(s);
     janitor_stop(s);
@@ -206,6 +231,11 @@ static void on_ending(struct loop_deferred *work)
 {
     struct server *s = container_of(work, struct server, ending);
 
+    if (s->takeover != NULL && s->env->is_held) {
+        loop_stop(s->loop); /* nothing is ours yet: not a word to anybody */
+        return;
+    }
+    s->takeover = takeover_free(s->takeover);
     systemd_stopping(s);
     listeners_close_tcp(s);
     close_all_clients(s, s->end_text);
@@ -296,7 +326,7 @@ static bool wait_is_over(const struct server *s)
     case SERVER_WAITS_FOR_SERVERS:
         return server_is_drained(s, NULL) && !listeners_are_retiring(s);
     case SERVER_WAITS_FOR_CLIENTS:
-        return server_clients_left(s) == 0 && !listeners_are_retiring(s);
+        return server_clients_left(s) == 0 && !listeners_are_retiring(s) && s->takeover == NULL;
     }
     unreachable();
 }
@@ -410,7 +440,9 @@ static bool grow_slots(struct server *s)
         return false;
     }
     memset(slots + s->n_slots, 0, (n - s->n_slots) * sizeof(*slots));
-    s->first_free_hint = s->n_slots;
+    if (s->slot_floor == 0) {
+        s->first_free_hint = s->n_slots;
+    }
     s->slots = slots;
     s->n_slots = n;
     return true;
@@ -418,7 +450,7 @@ static bool grow_slots(struct server *s)
 
 uint32_t server_take_slot(struct server *s, struct client *c)
 {
-    uint32_t i = s->first_free_hint;
+    uint32_t i = MAX(s->first_free_hint, s->slot_floor);
 
     while (i < s->n_slots && s->slots[i] != NULL) {
         i++;
@@ -426,15 +458,35 @@ uint32_t server_take_slot(struct server *s, struct client *c)
     if (i == CANCEL_KEY_SLOT_MAX) {
         return 0; /* a million clients */
     }
-    if (i == s->n_slots) {
+    while (i >= s->n_slots) {
         if (!grow_slots(s)) {
             return 0;
         }
-        i = s->first_free_hint;
     }
     s->slots[i] = c;
-    s->first_free_hint = i + 1; /* none below is free */
+    if (s->slot_floor == 0) {
+        s->first_free_hint = i + 1; /* none below is free */
+    }
     return cancel_key_pid((unsigned)s->config->settings.peer_id, i + 1);
+}
+
+bool server_take_slot_at(struct server *s, struct client *c, uint32_t vpid)
+{
+    uint32_t slot = cancel_key_slot(vpid);
+
+    if (slot == 0 || slot > CANCEL_KEY_SLOT_MAX) {
+        return false;
+    }
+    while (slot > s->n_slots) {
+        if (!grow_slots(s)) {
+            return false;
+        }
+    }
+    if (s->slots[slot - 1] != NULL) {
+        return false;
+    }
+    s->slots[slot - 1] = c;
+    return true;
 }
 
 void server_give_slot(struct server *s, uint32_t vpid)

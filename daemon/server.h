@@ -19,10 +19,13 @@ struct auth_worker;
 struct client;
 struct listener;
 struct metrics_http;
+struct pidfile;
 struct canon_table;
 struct database;
+struct handover;
 struct signals;
 struct systemd;
+struct takeover;
 
 #define SERVER_SPARE_BUFS 64U
 
@@ -101,6 +104,10 @@ struct server {
     struct loop_deferred ending;  /* server_end() */
     char end_text[128];
     bool is_paused;              /* PAUSE of all databases: new ones begin paused too */
+    struct handover *handover;   /* an online restart, and we are the old process; NULL: none */
+    struct takeover *takeover;   /* ... and we are the new one */
+    struct pidfile *pidfile;     /* borrowed from main(); NULL: none */
+    uint32_t slot_floor;         /* virtual pids up to this may be the old process's; 0: none is */
     struct signals *signals;     /* daemon/signals.c's own */
     struct systemd *systemd;     /* daemon/systemd.c's own */
     struct pool_env_ops env_ops; /* the pools find their way up by its address */
@@ -138,6 +145,8 @@ bool server_is_drained(const struct server *s, const struct database *db);
 
 /* Takes a slot for @c: its virtual pid, by which its peers know it too; 0: out of memory, or of slots. */
 MUSTCHECK uint32_t server_take_slot(struct server *s, struct client *c);
+/* The slot of @vpid, as the old process gave it. false: it is taken, or no memory. */
+MUSTCHECK bool server_take_slot_at(struct server *s, struct client *c, uint32_t vpid);
 void server_give_slot(struct server *s, uint32_t vpid);
 struct client *server_client_by_pid(const struct server *s, uint32_t vpid);
 

@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
+#include <unistd.h>
 
 #define STATUS_EVERY_US (5 * USEC_PER_SEC)
 #define STATUS_SIZE 256
@@ -174,6 +175,35 @@ void systemd_stop(struct server *s)
     }
 }
 
+/* --- an online restart --- */
+
+void systemd_mute(struct server *s)
+{
+    systemd_stop(s);
+    (void)unsetenv("NOTIFY_SOCKET"); /* it is a name, so it works */
+}
+
+void systemd_take_over(struct server *s)
+{
+    (void)sd_notifyf(0, "MAINPID=%lu", (unsigned long)getpid());
+    systemd_ready(s);
+}
+
+usec_t systemd_watchdog_us(const struct server *s)
+{
+    return s->systemd != NULL ? 2 * s->systemd->feed_every_us : 0;
+}
+
+void systemd_watchdog_inherit(struct server *s, usec_t interval_us)
+{
+    struct systemd *d = s->systemd;
+
+    if (d != NULL && d->feed_every_us == 0 && interval_us > 1) {
+        d->feed_every_us = interval_us / 2;
+        loop_timer_set(s->loop, &d->feed, 0);
+    }
+}
+
 #else
 
 int systemd_sockets(struct systemd_sockets *ret)
@@ -215,6 +245,28 @@ bool systemd_start(struct server *s)
 void systemd_stop(struct server *s)
 {
     (void)s;
+}
+
+void systemd_mute(struct server *s)
+{
+    (void)s;
+}
+
+void systemd_take_over(struct server *s)
+{
+    (void)s;
+}
+
+usec_t systemd_watchdog_us(const struct server *s)
+{
+    (void)s;
+    return 0;
+}
+
+void systemd_watchdog_inherit(struct server *s, usec_t interval_us)
+{
+    (void)s;
+    (void)interval_us;
 }
 
 #endif

@@ -29,6 +29,14 @@ void systemd_ready(struct server *s);
 void systemd_reloading(void);
 /* The end has come. Not while a shutdown waits: from here on TimeoutStopSec= runs. */
 void systemd_stopping(struct server *s);
+/* An online restart: the service is another process now, and nothing is told any more. */
+void systemd_mute(struct server *s);
+/* ... and this one is the new one: READY with our number. */
+void systemd_take_over(struct server *s);
+/* How often the watchdog has to be fed; 0: never. */
+usec_t systemd_watchdog_us(const struct server *s);
+/* As the old process was told; the new one has it from there. */
+void systemd_watchdog_inherit(struct server *s, usec_t interval_us);
 /* The status line now, if it has changed. */
 void systemd_tell(struct server *s);
 

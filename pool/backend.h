@@ -71,6 +71,7 @@ struct backend {
     bool is_polite;   /* cleaning: the owner said goodbye, its last query may run a little longer */
     bool cancel_sent; /* cleaning: the abandoned query was cancelled */
     uint32_t unread_bytes; /* cleaning: results that came for nobody since its goodbye */
+    uint32_t moving;       /* on its way to a new process, in this batch; 0: it is not */
     bool is_hub;           /* a LISTEN hub of the pool: never leased */
     bool
         listens; /* a client's LISTEN has completed on it: UNLISTEN * is due before anybody else has it */
@@ -145,6 +146,8 @@ struct backend {
     const char *close_reason; /* static */
 };
 
+/* An empty one, in no list and not counted: for backend_open() and backend_adopt(). NULL: out of memory. */
+struct backend *backend_new(struct pool *pool);
 /* Starts a connection attempt; the pool counts it from now on. NULL: out of memory. */
 struct backend *backend_open(struct pool *pool);
 /* The same for one of the pool's hubs, which does not count in the pool's size. */

@@ -233,13 +233,12 @@ static void describe(struct backend_address *a, bool known)
     }
 }
 
-static void fill_addresses(int fd, struct backend_connect_result *r)
+void backend_connect_addresses(int fd, struct backend_address *peer, struct backend_address *local)
 {
-    r->peer.addr_len = sizeof(r->peer.addr);
-    describe(&r->peer, getpeername(fd, (struct sockaddr *)&r->peer.addr, &r->peer.addr_len) == 0);
-    r->local.addr_len = sizeof(r->local.addr);
-    describe(&r->local,
-             getsockname(fd, (struct sockaddr *)&r->local.addr, &r->local.addr_len) == 0);
+    peer->addr_len = sizeof(peer->addr);
+    describe(peer, getpeername(fd, (struct sockaddr *)&peer->addr, &peer->addr_len) == 0);
+    local->addr_len = sizeof(local->addr);
+    describe(local, getsockname(fd, (struct sockaddr *)&local->addr, &local->addr_len) == 0);
 }
 
 static void set_socket_buffers(int fd, unsigned bytes)
@@ -275,7 +274,7 @@ static void take_over(struct backend_connect *c)
     r.fd = c->fd;
     c->fd = -1;
     set_socket_buffers(r.fd, c->socket_buffer_bytes);
-    fill_addresses(r.fd, &r);
+    backend_connect_addresses(r.fd, &r.peer, &r.local);
     c->fn(c, c->owner, &r); /* may free @c */
 }
 

@@ -47,8 +47,7 @@ static void open_for(struct backend *b, struct lease *l)
     list_add_tail(&b->pool->opening, &l->link);
 }
 
-/* @l: whose replication it is for; NULL: anybody's use. */
-static struct backend *open_backend(struct pool *pool, struct notify_hub *hub, struct lease *l)
+struct backend *backend_new(struct pool *pool)
 {
     struct backend *b = calloc(1, sizeof(*b));
 
@@ -58,7 +57,6 @@ static struct backend *open_backend(struct pool *pool, struct notify_hub *hub, s
     b->pool = pool;
     b->state = BACKEND_CONNECTING;
     b->tx_status = 'I';
-    b->id = ++pool->env->next_id;
     b->generation = pool->generation;
     b->target = target_ref(pool->db->target);
     b->lifetime_us = draw_lifetime(pool);
@@ -72,6 +70,18 @@ static struct backend *open_backend(struct pool *pool, struct notify_hub *hub, s
     stmt_cache_init(&b->stmts);
     conn_init(&b->conn, -1, backend_on_io);
     loop_timer_init(&b->timer, on_login_timer);
+    return b;
+}
+
+/* @l: whose replication it is for; NULL: anybody's use. */
+static struct backend *open_backend(struct pool *pool, struct notify_hub *hub, struct lease *l)
+{
+    struct backend *b = backend_new(pool);
+
+    if (b == NULL) {
+        return NULL;
+    }
+    b->id = ++pool->env->next_id;
     b->host_at = b->target->next_host;
     if (b->target->round_robin) {
         b->target->next_host = (b->target->next_host + 1) % b->target->n_hosts;

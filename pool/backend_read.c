@@ -133,7 +133,8 @@ static void mix_description(struct backend *b, const uint8_t *m, size_t len)
     if (m[0] == 't') { /* ParameterDescription comes first, then RowDescription or NoData */
         b->describe_hash = 0;
     }
-    b->describe_hash = b->describe_hash * 0x9e3779b97f4a7c15U + hash_bytes(m, len);
+    b->describe_hash =
+        b->describe_hash * 0x9e3779b97f4a7c15U + hash_bytes_by(b->pool->env->version_seed, m, len);
 }
 
 static bool on_parameter(struct reader *rd, const uint8_t *m, size_t len, bool ours)

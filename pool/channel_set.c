@@ -164,6 +164,7 @@ void subscriber_init(struct subscriber *s)
 {
     list_init(&s->subscriptions);
     s->is_tentative = false;
+    s->is_proxy = false;
 }
 
 /* A new channel, in the list of the empty ones. NULL: out of memory. */

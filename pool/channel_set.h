@@ -48,6 +48,7 @@ struct subscriber {
     struct list
         subscriptions; /* of struct subscription, by_subscriber; read it, do not change it */
     bool is_tentative; /* the owner's own mark: it does not listen yet, but may soon */
+    bool is_proxy;     /* also the owner's: another process, for its own subscribers */
 };
 
 struct subscription {

@@ -2,6 +2,7 @@
 #include "pool/env.h"
 
 #include "daemon/util/fatal.h"
+#include "daemon/util/secret.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ struct pool_env *pool_env_new(struct loop *loop, struct resolver *resolver,
     list_init(&env->databases);
     list_init(&env->users);
     env->settings.tracked = "";
+    secret_random(&env->version_seed, sizeof(env->version_seed));
     if (env->params == NULL || env->stmts == NULL || env->scram_cache == NULL ||
         env->scratch == NULL) {
         return pool_env_free(env);

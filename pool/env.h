@@ -16,6 +16,7 @@
 #define ENV_SCRATCH_BYTES ((size_t)256 * 1024)
 
 struct database;
+struct notify_hub;
 struct pool;
 struct subscriber;
 struct pool_env;
@@ -40,6 +41,8 @@ struct pool_env_ops {
     /* Notifications may have been missed: the hub's connection was lost. @gap tells one loss from another (0: a channel
      * alone is lost). @again: it listens again; else it does not yet. It must not unsubscribe anybody at once. */
     void (*gap)(struct subscriber *to, uint32_t gap, bool again);
+    /* A hub that a new process listens for: what comes from now on is told there (NOTIFY_HUB_CUT_CHANNEL). */
+    void (*cut)(struct pool_env *env, struct notify_hub *hub);
 };
 
 /* Settings of all server connections, set by daemon/reload.c. Strings are borrowed from the configuration in force and
@@ -61,10 +64,14 @@ struct pool_env {
     struct scram_cache *scram_cache;
     struct list databases; /* struct database by its link */
     struct list users;     /* struct pool_user by its link */
-    uint64_t next_id;      /* ids of sockets: clients, servers, cancels */
+    uint64_t
+        version_seed; /* of the hashes that are versions of statements; kept over an online restart */
+    uint64_t next_id; /* ids of sockets: clients, servers, cancels */
     const struct pool_env_ops *ops;
     struct pool_env_settings settings;
     struct env_metrics metrics;
+    bool
+        is_held; /* an online restart: what is here is on its way; nothing is lent, opened or timed out */
     uint8_t *scratch; /* ENV_SCRATCH_BYTES */
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-#include "pool/notify_hub.h"
+#include "pool/notify_hub_internal.h"
 
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
@@ -15,7 +15,6 @@
 #define RETRY_MOST_US (10 * USEC_PER_SEC)
 /* Who waits for its first LISTEN is told after so many attempts. */
 #define RETRY_PATIENCE_US (4 * RETRY_FIRST_US)
-#define ENCODING_BYTES 32
 
 /* A storm of LISTENs: as long as each round trip finds this many new ones, the next one begins after twice the pause;
  * but at once when there are enough for one, or when no more have come for a quarter of the pause. */
@@ -23,47 +22,6 @@
 #define ENOUGH_LISTENS 100U
 #define PACE_FIRST_US USEC_PER_MSEC
 #define PACE_MOST_US (128 * USEC_PER_MSEC)
-
-/* channel.hub_state */
-enum {
-    CHANNEL_WANTED, /* in hub->wanted: LISTEN is due */
-    CHANNEL_SENT,   /* LISTEN is on its way */
-    CHANNEL_ON,     /* the server sends its notifications */
-};
-
-enum hub_state {
-    HUB_CLOSED,
-    HUB_OPENING,
-    HUB_READY,  /* nothing is on its way */
-    HUB_BUSY,   /* a round trip is under way */
-    HUB_PAUSED, /* lost; tries again when the timer fires */
-};
-
-struct notify_hub {
-    struct pool *pool;
-    uint64_t id;
-    struct notify_hub *next; /* of the pool, with another encoding */
-    char encoding[ENCODING_BYTES];
-    struct backend *b;
-    enum hub_state state;
-    struct channel_set set;
-    struct list wanted;  /* struct channel by hub_link */
-    struct list sent;    /* struct channel by hub_link */
-    struct list waiting; /* struct hub_waiter: for the next round trip */
-    struct list served;  /* struct hub_waiter: for the one under way */
-    struct loop_timer timer;
-    struct loop_timer pace;
-    struct loop_deferred kick;
-    usec_t pace_us;  /* between the beginnings of two round trips with LISTENs in them; 0: none */
-    usec_t trip_us;  /* the last one began */
-    unsigned n_seen; /* wanted when the timer `pace` was set */
-    bool is_quiet;   /* no more of them had come when it fired */
-    unsigned most_listens; /* in one round trip; 0: no bound. 1 when one of several has failed */
-    usec_t ready_since_us;
-    usec_t retry_us; /* the next pause */
-    uint32_t gap; /* of which the subscribers know, and have to be told that it is over; 0: none */
-    uint64_t round_trips;
-};
 
 static void go_on(struct notify_hub *hub);
 static void on_timer(struct loop_timer *timer);
@@ -75,11 +33,11 @@ static struct loop *loop_of(const struct notify_hub *hub)
 }
 
 /* "utf-8" and "UTF8" are one: as PostgreSQL compares them. It has accepted the name, so it is not too long. */
-static void put_encoding(char ret[ENCODING_BYTES], const char *name)
+static void put_encoding(char ret[HUB_ENCODING_BYTES], const char *name)
 {
     size_t n = 0;
 
-    for (; *name != '\0' && n < ENCODING_BYTES - 1; name++) {
+    for (; *name != '\0' && n < HUB_ENCODING_BYTES - 1; name++) {
         char c = *name >= 'a' && *name <= 'z' ? (char)(*name - 'a' + 'A') : *name;
 
         if ((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) {
@@ -91,7 +49,7 @@ static void put_encoding(char ret[ENCODING_BYTES], const char *name)
 
 bool notify_hub_has_encoding(const struct notify_hub *hub, const char *encoding)
 {
-    char wanted[ENCODING_BYTES];
+    char wanted[HUB_ENCODING_BYTES];
 
     put_encoding(wanted, encoding);
     return strcmp(hub->encoding, wanted) == 0;
@@ -167,7 +125,7 @@ static void on_kick(struct loop_deferred *work)
 }
 
 /* At the end of the turn, so that all who come in this turn share one round trip. */
-static void kick(struct notify_hub *hub)
+void notify_hub_kick(struct notify_hub *hub)
 {
     loop_defer(loop_of(hub), &hub->kick, on_kick);
 }
@@ -177,7 +135,7 @@ void notify_hub_wait(struct notify_hub *hub, struct hub_waiter *w)
     fatal_unless(w->in == NULL);
     list_add_tail(&hub->waiting, &w->link);
     w->in = &hub->waiting;
-    kick(hub);
+    notify_hub_kick(hub);
 }
 
 static void finish_waiters(struct list *waiters, bool ok)
@@ -208,21 +166,21 @@ int notify_hub_subscribe(struct notify_hub *hub, struct subscriber *s, const cha
         loop_timer_stop(loop_of(hub), &hub->timer);
     } /* else it tries again when the pause is over, and not with every LISTEN of an impatient client */
     *ret_wait = ch->hub_state != CHANNEL_ON;
-    kick(hub);
+    notify_hub_kick(hub);
     return 0;
 }
 
 void notify_hub_unsubscribe(struct notify_hub *hub, struct subscriber *s, const char *name)
 {
     if (channel_unsubscribe(&hub->set, s, name)) {
-        kick(hub);
+        notify_hub_kick(hub);
     }
 }
 
 void notify_hub_unsubscribe_all(struct notify_hub *hub, struct subscriber *s)
 {
     channel_unsubscribe_all(&hub->set, s);
-    kick(hub);
+    notify_hub_kick(hub);
 }
 
 /* --- a round trip --- */
@@ -348,8 +306,8 @@ static void begin_round_trip(struct notify_hub *hub)
 
 static void open_connection(struct notify_hub *hub)
 {
-    if (pool_is_stopped(
-            hub->pool)) { /* looks again until it is not: there is no message when PAUSE ends */
+    if (hub->pool->db->pause !=
+        DATABASE_RUNS) { /* looks again until it is not: there is no message when PAUSE ends */
         hub->state = HUB_PAUSED;
         loop_timer_set(loop_of(hub), &hub->timer, RETRY_FIRST_US);
         return;
@@ -376,6 +334,9 @@ static void go_on(struct notify_hub *hub)
 {
     bool is_needed = !list_is_empty(&hub->set.used) || !list_is_empty(&hub->waiting);
 
+    if (hub->is_frozen) {
+        return;
+    }
     switch (hub->state) {
     case HUB_CLOSED:
         if (is_needed) {
@@ -406,7 +367,7 @@ static void on_timer(struct loop_timer *timer)
     } else if (hub->state == HUB_BUSY) {
         backend_close(hub->b, "hub: no answer within server_connect_timeout", NULL);
     } else if (hub->state == HUB_READY && list_is_empty(&hub->set.used) &&
-               list_is_empty(&hub->waiting)) {
+               list_is_empty(&hub->waiting) && !hub->is_frozen) {
         backend_close(hub->b, "hub: nobody listens", NULL);
     }
 }
@@ -426,7 +387,7 @@ void notify_hub_ready(struct notify_hub *hub)
     hub->ready_since_us = clock_now_us();
     hub->pace_us = 0;
     if (hub->encoding[0] != '\0') {
-        char sql[64 + ENCODING_BYTES];
+        char sql[64 + HUB_ENCODING_BYTES];
 
         /* In a round trip of its own: a text is read in the encoding that is in force when it arrives. */
         (void)snprintf(sql, sizeof(sql), "SET client_encoding TO '%s'", hub->encoding);
@@ -443,7 +404,7 @@ static bool is_first(const struct subscription *sub)
     return list_first(&sub->subscriber->subscriptions) == &sub->by_subscriber;
 }
 
-static void tell(struct notify_hub *hub, bool again)
+void notify_hub_tell(struct notify_hub *hub, bool again)
 {
     struct channel *ch;
 
@@ -517,12 +478,12 @@ void notify_hub_done(struct notify_hub *hub, bool failed)
         hub->most_listens = 0;
         hub->retry_us = RETRY_FIRST_US;
         if (hub->gap != 0) {
-            tell(hub, true);
+            notify_hub_tell(hub, true);
             hub->gap = 0;
         }
     }
     finish_waiters(&hub->served, true);
-    kick(hub);
+    notify_hub_kick(hub);
 }
 
 static bool is_same_server(const struct backend *a, const struct backend *b)
@@ -598,6 +559,10 @@ bool notify_hub_received(struct notify_hub *hub, const uint8_t *msg, size_t len)
     if (!wire_at_end(&r)) {
         return false;
     }
+    if (hub->is_proxy && pid == 0 && strcmp(name, NOTIFY_HUB_CUT_CHANNEL) == 0) {
+        hub->pool->env->ops->cut(hub->pool->env, hub);
+        return true;
+    }
     ch = find_received(hub, name);
     if (ch == NULL) {
         return true; /* nobody's any more */
@@ -649,7 +614,7 @@ static void want_all_again(struct notify_hub *hub)
     }
 }
 
-static uint32_t new_gap(struct notify_hub *hub)
+uint32_t notify_hub_new_gap(struct notify_hub *hub)
 {
     uint32_t gap = (uint32_t)++hub->pool->env->next_id;
 
@@ -666,6 +631,7 @@ void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_
     }
     (void)why;
     hub->b = NULL;
+    hub->is_proxy = false;
     hub->ready_since_us = 0;
     loop_timer_stop(loop_of(hub), &hub->pace);
     is_hopeless = !was_listening && hub->retry_us > RETRY_PATIENCE_US && hub->gap == 0;
@@ -673,8 +639,8 @@ void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_
         log_warning("pool %s/%s: the connection that listens %s: %u channels", hub->pool->db->name,
                     hub->pool->user->name, was_listening ? "was lost" : "cannot be opened",
                     hub->set.used.n);
-        hub->gap = new_gap(hub);
-        tell(hub, false);
+        hub->gap = notify_hub_new_gap(hub);
+        notify_hub_tell(hub, false);
     }
     want_all_again(hub);
     hub->state = HUB_PAUSED;

@@ -61,6 +61,29 @@ void hub_waiter_forget(struct hub_waiter *w);
 /* The server may be another one now: closes the connections of the chain, which is a gap for who listens. */
 void notify_hub_reconnect(struct notify_hub *hub);
 
+/* -- for an online restart (pool/backend_move.h) -- */
+
+/* No round trip begins, no connection is closed, until it is thawed. */
+void notify_hub_freeze(struct notify_hub *hub);
+void notify_hub_thaw(struct notify_hub *hub);
+/* Its connection, when it listens and nothing is on its way; else NULL. */
+struct backend *notify_hub_movable(const struct notify_hub *hub);
+/* Then it can never move. */
+bool notify_hub_is_tls(const struct notify_hub *hub);
+/* Does it listen? */
+bool notify_hub_is_listening(const struct notify_hub *hub);
+/* The old process: its connection is the new one's. From now on it is a subscriber there, through @fd, which is owned. */
+void notify_hub_become_proxy(struct notify_hub *hub, int fd);
+bool notify_hub_is_proxy(const struct notify_hub *hub);
+/* The new process: @b, which was adopted, is its connection from now on; frozen. */
+void notify_hub_adopt(struct notify_hub *hub, struct backend *b);
+/* ... and it listens to this. 0 or -errno. */
+MUSTCHECK int notify_hub_adopt_channel(struct notify_hub *hub, const char *name);
+/* ... and notifications were missed: tells the subscribers now, and again when it listens. */
+void notify_hub_adopt_gap(struct notify_hub *hub);
+/* A notification of nobody (pid 0) on this channel, from the new process to a proxy: see pool_env_ops.cut. */
+#define NOTIFY_HUB_CUT_CHANNEL "pgpoold takeover"
+
 /* -- for the connection -- */
 void notify_hub_ready(struct notify_hub *hub);
 void notify_hub_done(struct notify_hub *hub, bool failed);

@@ -14,6 +14,8 @@
 /* Longest pause between two looks for a host that fits target_session_attrs. */
 #define FAILOVER_RETRY_US USEC_PER_SEC
 
+static void wake_others(struct pool *pool);
+
 /* --- life --- */
 
 static bool set_text(char **to, const char *text)
@@ -76,6 +78,7 @@ struct pool *pool_free(struct pool *pool, const struct pg_error *why)
     pool_kill(pool, why);
     cancel_drop_all(pool);
     loop_timer_stop(pool->env->loop, &pool->timer);
+    pool_set_elsewhere(pool, 0);
     loop_defer_cancel(pool->env->loop, &pool->dispatch_later);
     if (pool->is_folded) {
         pool_metrics_add(&pool->env->metrics.gone_pools, &pool->metrics);
@@ -126,11 +129,24 @@ void pool_set_limits(struct pool *pool, const struct pool_limits *limits)
     pool_dispatch_later(pool);
 }
 
+void pool_set_elsewhere(struct pool *pool, unsigned n)
+{
+    unsigned before = pool->n_elsewhere;
+
+    pool->n_elsewhere = n;
+    pool->db->n_connections = pool->db->n_connections - before + n;
+    pool->user->n_connections = pool->user->n_connections - before + n;
+    if (n < before) {
+        wake_others(pool);
+        pool_dispatch_later(pool);
+    }
+}
+
 /* --- questions --- */
 
 bool pool_is_stopped(const struct pool *pool)
 {
-    return pool->db->pause != DATABASE_RUNS;
+    return pool->db->pause != DATABASE_RUNS || pool->env->is_held;
 }
 
 const char *pool_mode_text(const struct pool *pool)
@@ -325,7 +341,7 @@ enum eviction { KEEP_OTHERS, EVICT_OTHERS };
 
 static bool may_open(struct pool *pool, unsigned allowed, enum eviction eviction)
 {
-    if (pool->n_backends >= allowed || !may_try(pool)) {
+    if (pool->n_backends + pool->n_elsewhere >= allowed || !may_try(pool)) {
         return false;
     }
     if (!database_is_full(pool) && !user_is_full(pool)) {
@@ -342,7 +358,7 @@ static void log_reserve(const struct pool *pool)
 
 static bool open_one(struct pool *pool)
 {
-    if (pool->n_backends >= pool->limits.size) {
+    if (pool->n_backends + pool->n_elsewhere >= pool->limits.size) {
         log_reserve(pool);
     }
     return backend_open(pool) != NULL;
@@ -383,7 +399,8 @@ static void open_missing(struct pool *pool)
     if (pool->clients.n == 0 && !pool->limits.forced_user) {
         return;
     }
-    while (pool->n_backends < min && may_open(pool, pool->limits.size, KEEP_OTHERS)) {
+    while (pool->n_backends + pool->n_elsewhere < min &&
+           may_open(pool, pool->limits.size, KEEP_OTHERS)) {
         if (!open_one(pool)) {
             return;
         }
@@ -392,7 +409,7 @@ static void open_missing(struct pool *pool)
 
 void pool_probe(struct pool *pool)
 {
-    if (pool->n_backends == 0 && !pool_is_stopped(pool) &&
+    if (pool->n_backends + pool->n_elsewhere == 0 && !pool_is_stopped(pool) &&
         may_open(pool, pool->limits.size, KEEP_OTHERS)) {
         (void)open_one(pool); /* no memory: the next question asks again */
     }
@@ -423,7 +440,7 @@ bool pool_make_room(struct pool *pool)
 /* Room for one more connection, for replication: idle ones have to go for it. */
 static bool make_room(struct pool *pool)
 {
-    while (pool->n_backends >= allowed_now(pool)) {
+    while (pool->n_backends + pool->n_elsewhere >= allowed_now(pool)) {
         if (!close_one_idle(pool)) {
             return false;
         }

@@ -63,6 +63,9 @@ struct pool {
 
     struct list backends[BACKEND_STATES]; /* BACKEND_IDLE: last used first */
     unsigned n_backends; /* in all states: what exists on the server, or is about to */
+    unsigned n_told;     /* of these, as a new process was told last (-R) */
+    unsigned
+        n_elsewhere; /* still of the old process after an online restart: they count in all limits */
     struct list waiters; /* struct lease by its link, longest first */
     unsigned
         n_waiters_own;   /* of these: who want a server connection of their own, for replication */
@@ -126,6 +129,9 @@ void pool_close_idle(struct pool *pool, const char *reason);
 /* Closes all server connections and fails all waiters. */
 void pool_kill(struct pool *pool, const struct pg_error *why);
 
+/* So many of its connections are the old process's now. */
+void pool_set_elsewhere(struct pool *pool, unsigned n);
+
 /* Makes sure that the pool's timer fires at @at_us or before. Asked at every query, mostly for later than it is set. */
 void pool_set_timer(struct pool *pool, usec_t at_us); /* private */
 static inline void pool_wake_at(struct pool *pool, usec_t at_us)
@@ -159,7 +165,8 @@ static inline unsigned pool_count(const struct pool *pool, enum backend_state st
 {
     return pool->backends[state].n;
 }
-bool pool_is_stopped(const struct pool *pool); /* its database is paused or suspended */
+bool pool_is_stopped(
+    const struct pool *pool); /* its database is paused or suspended, or all is held */
 const char *pool_mode_text(const struct pool *pool);
 /* How long the head of the queue has waited; 0: nobody waits. */
 usec_t pool_max_wait_us(const struct pool *pool);

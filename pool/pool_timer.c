@@ -108,7 +108,9 @@ void pool_on_timer(struct loop_timer *timer)
     check_queue(pool);
     tell_waiting(pool);
     check_opening(pool);
-    check_idle(pool);
+    if (!pool->env->is_held) {
+        check_idle(pool);
+    }
     if (pool->limits.client_idle_timeout_us > 0) {
         pool->env->ops->check_clients(pool);
     }

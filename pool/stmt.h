@@ -30,6 +30,7 @@ struct stmt {
     bool listens;        /* its text has "listen" in it */
     bool notifies;       /* its text has "notify" in it */
     bool controls;       /* it begins or ends a transaction or a savepoint */
+    uint32_t sent_as;    /* the number by which a new process knows it (-R); 0: it does not */
     const void *good_in; /* the database whose servers took it last; only compared */
     uint8_t body[]; /* of the Parse message behind the name: text, NUL, number of types, types */
 };

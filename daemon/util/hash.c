@@ -20,3 +20,8 @@ uint64_t hash_bytes(const void *data, size_t len)
 {
     return XXH3_64bits_withSeed(data, len, seed);
 }
+
+uint64_t hash_bytes_by(uint64_t by, const void *data, size_t len)
+{
+    return XXH3_64bits_withSeed(data, len, by);
+}

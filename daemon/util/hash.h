@@ -11,6 +11,8 @@
 void hash_seed_init(void);
 
 uint64_t hash_bytes(const void *data, size_t len);
+/* With a seed of the caller's, for what outlives the process. */
+uint64_t hash_bytes_by(uint64_t by, const void *data, size_t len);
 
 #define HASH_FUNCTION(keyptr, keylen, hashv)                \
     do {                                                    \

@@ -61,6 +61,7 @@ class Daemon:
         self._sections = {}
         self._ini_text = None
         self._started_with = ([], {})
+        self._old = []  # processes whose place a new one took
 
     # Files
 
@@ -153,6 +154,18 @@ class Daemon:
         self.stop()
         self.start(*self._started_with)
 
+    def take_over(self, args=(), env=None, wait=True):
+        """Starts a new process with -R, which is this daemon from now on; returns the old one's Popen. With wait it
+        is in charge by then; the old one may still have clients."""
+        old = self.process
+        self._old.append(old)
+        seen = len(self.log)
+        self.start(["-R", *args], env, wait=False)
+        if wait:
+            self.wait_log(r"online restart: took \d+ clients", after=seen)
+            eventually(self._accepts, "the new process accepts connections", timeout=30)
+        return old
+
     def signal(self, number):
         self.process.send_signal(number)
 
@@ -195,14 +208,17 @@ class Daemon:
             alive = self.is_running()
             if alive:
                 self.stop()
+            for old in self._old:
+                assert old.wait(PATIENCE) in (0, -signal.SIGKILL), f"the old process: {old.returncode}:\n{self.log[-4000:]}"
             report = SANITIZER.search(self.stderr)
             assert not report, f"sanitizer report:\n{self.stderr[max(0, report.start() - 500):][:8000]}"
             assert alive or self._exit_expected, (
                 f"pgpoold ended during the test with {self.process.returncode}:\n{self.log[-4000:]}")
         finally:
-            if self.is_running():
-                self.process.kill()
-                self.process.wait(PATIENCE)
+            for process in [*self._old, self.process]:
+                if process is not None and process.poll() is None:
+                    process.kill()
+                    process.wait(PATIENCE)
             self._port.close()
             shutil.rmtree(self.home, ignore_errors=True)
 

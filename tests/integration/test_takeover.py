@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: ISC
+"""Online restart: pgpoold -R takes clients and server connections over from the process that runs."""
+
+import re
+
+import psycopg
+import pytest
+
+import programs
+from programs import at_most, run
+from sessions import SLEEPS, wait_running, wait_waiting
+from waiting import PATIENCE, eventually
+from wire import bind, cancel_request, copy_data, copy_done, execute, parse, query, sync
+
+
+def old_is_gone(old):
+    """The old process ends by itself, well."""
+    assert old.wait(PATIENCE) == 0
+
+
+@pytest.fixture
+def start(pgpoold):
+    """A daemon whose server connections can move: without TLS to the server."""
+    return lambda **how: pgpoold(server_tls_sslmode="disable", **how)
+
+
+# --- what moves
+
+def test_an_idle_client_and_its_server_connection_go_to_the_new_process(start, wire):
+    daemon = start(pool_mode="transaction")
+    client = wire(daemon, user="app", database="test")
+    before = client.query("select pg_backend_pid()").rows
+    old = daemon.take_over()
+    assert client.query("select pg_backend_pid()").rows == before
+    old_is_gone(old)
+    assert client.query("select 1").rows == [("1",)]
+
+
+def test_a_client_over_the_unix_socket_goes_too(start, wire):
+    daemon = start(pool_mode="transaction")
+    client = wire(daemon, user="app", database="test", host=daemon.socket_dir)
+    assert client.query("select 1").rows == [("1",)]
+    old_is_gone(daemon.take_over())
+    assert client.query("select 2").rows == [("2",)]
+
+
+def test_a_transaction_goes_with_its_server_connection(start, wire):
+    daemon = start(pool_mode="transaction")
+    client = wire(daemon, user="app", database="test")
+    client.query("create temp table t (a int); begin; insert into t values (1)")
+    old = daemon.take_over()
+    old_is_gone(old)
+    assert client.query("select a from t").rows == [("1",)]
+    assert client.query("commit").rows == []
+
+
+def test_a_session_goes_with_its_server_connection(start, wire):
+    daemon = start(pool_mode="session")
+    client = wire(daemon, user="app", database="test")
+    client.query("create temp table t as select 7 as a")
+    old_is_gone(daemon.take_over())
+    assert client.query("select a from t").rows == [("7",)]
+
+
+def test_parameters_statements_and_keys_go_along(start, wire):
+    daemon = start(pool_mode="transaction", max_prepared_statements=100)
+    client = wire(daemon, user="app", database="test", application_name="mover")
+    client.query("set timezone to 'Asia/Tokyo'")
+    client.send(parse("s1", "select $1::int + 1"), sync())
+    client.expect("1", "Z")
+    old_is_gone(daemon.take_over())
+    client.send(bind("", "s1", ["41"]), execute(), sync())
+    assert [m.kind for m in client.read_until("Z")][:2] == ["2", "D"]
+    assert client.query("show timezone").rows == [("Asia/Tokyo",)]
+    assert client.query("show application_name").rows == [("mover",)]
+
+
+def test_half_a_message_goes_along(start, wire):
+    daemon = start(pool_mode="transaction")
+    client = wire(daemon, user="app", database="test")
+    whole = query("select 'in two pieces'")
+    client.send(whole[:3])
+    daemon.show("clients")  # has been read by now, or waits in the socket: both must work
+    old_is_gone(daemon.take_over())
+    client.send(whole[3:])
+    assert [m.kind for m in client.read_until("Z")] == ["T", "D", "C", "Z"]
+
+
+def test_two_restarts_in_a_row(start, wire):
+    daemon = start(pool_mode="transaction")
+    client = wire(daemon, user="app", database="test")
+    first = client.query("select pg_backend_pid()").rows
+    for _ in range(2):
+        old_is_gone(daemon.take_over())
+        assert client.query("select pg_backend_pid()").rows == first
+
+
+# --- under load
+
+@pytest.fixture
+def bench_db(pg):
+    """pgbench's tables at scale 1, all its numbers zero."""
+    if not pg.psql("SELECT 1 FROM pg_class WHERE relname = 'pgbench_history'", db="test", user="app"):
+        run(pg, "pgbench", "-iq", "-s", "1")
+    pg.psql("TRUNCATE pgbench_history; UPDATE pgbench_branches SET bbalance = 0;"
+            "UPDATE pgbench_tellers SET tbalance = 0; UPDATE pgbench_accounts SET abalance = 0 WHERE abalance <> 0",
+            db="test", user="app")
+
+
+def assert_books_balance(pg, n):
+    sums = pg.psql("SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(bbalance) FROM pgbench_branches),"
+                   " (SELECT sum(tbalance) FROM pgbench_tellers), (SELECT sum(delta) FROM pgbench_history),"
+                   " (SELECT count(*) FROM pgbench_history)", db="test", user="app")[0]
+    assert len(set(sums[:4])) == 1 and sums[4] == n
+
+
+@pytest.mark.parametrize("mode, protocol", [("transaction", "simple"), ("transaction", "extended"),
+                                            ("transaction", "prepared"), ("session", "prepared")])
+def test_pgbench_does_not_notice(start, pg, bench_db, mode, protocol):
+    servers = 4 if mode == "transaction" else 40
+    daemon = start(pool_mode=mode, default_pool_size=servers, max_prepared_statements=100, max_client_conn=200)
+    bench = programs.start(daemon, "pgbench", "-n", "-c", "40", "-j", "2", "-M", protocol, "-t", "60")
+    with bench, at_most(pg, servers, "test"):
+        eventually(lambda: daemon.show("stats", database="test")[0]["total_xact_count"] > 100, "pgbench is at work")
+        for _ in range(2):
+            old_is_gone(daemon.take_over())
+        out, err = bench.communicate(timeout=100)
+    assert bench.returncode == 0 and "ERROR" not in err and "FATAL" not in err, err[-3000:]
+    n = int(re.search(r"transactions actually processed: (\d+)", out)[1])
+    assert n == 40 * 60
+    assert_books_balance(pg, n)
+
+
+# --- what stays until it is through
+
+def test_a_query_that_runs_ends_on_the_old_process_then_its_client_goes(start, wire, pg):
+    daemon = start(pool_mode="transaction", default_pool_size=2)
+    client = wire(daemon, user="app", database="test")
+    client.query("select 1")
+    client.send(query("select pg_advisory_xact_lock(4711), pg_sleep(0.5), pg_backend_pid()"))
+    wait_running(pg, "select pg_advisory_xact_lock(4711), pg_sleep(0.5), pg_backend_pid()")
+    old = daemon.take_over()
+    assert client.result().rows
+    old_is_gone(old)
+    assert client.query("select 1").rows == [("1",)]
+
+
+def test_copy_in_goes_on_over_the_restart(start, wire, pg):
+    daemon = start(pool_mode="transaction")
+    client = wire(daemon, user="app", database="test")
+    client.query("create table if not exists taken (a int)")
+    client.query("truncate taken")
+    client.send(query("copy taken from stdin"))
+    client.read_until("G")
+    client.send(copy_data("1\n"))
+    old = daemon.take_over()
+    assert old.poll() is None
+    client.send(copy_data("2\n"), copy_done())
+    client.read_until("Z")
+    old_is_gone(old)
+    assert client.query("select count(*) from taken").rows == [("2",)]
+    client.query("drop table taken")
+
+
+def test_who_waits_in_the_queue_keeps_waiting_in_order(start, wire, pg):
+    daemon = start(pool_mode="transaction", default_pool_size=1)
+    holder = wire(daemon, user="app", database="test")
+    holder.query("begin")
+    waiters = [wire(daemon, user="app", database="test") for _ in range(3)]
+    for n, client in enumerate(waiters):
+        client.send(query(f"select {n}"))
+        wait_waiting(daemon, n + 1, database="test")
+    old_is_gone(daemon.take_over())
+    wait_waiting(daemon, 3, database="test")
+    holder.query("commit")
+    for n, client in enumerate(waiters):
+        assert client.result().rows == [(str(n),)]
+
+
+def test_a_cancel_reaches_a_query_that_is_still_the_old_processes(start, wire, pg):
+    daemon = start(pool_mode="transaction")
+    client = wire(daemon, user="app", database="test")
+    client.send(query(SLEEPS))
+    wait_running(pg, SLEEPS)
+    old = daemon.take_over()
+    assert old.poll() is None
+    with wire(daemon, login=False) as canceler:
+        canceler.send(cancel_request(client.pid, client.secret))
+        canceler.expect_closed()
+    assert client.read_until("E")[-1].code == "57014"
+    client.read_until("Z")
+    old_is_gone(old)
+    client.send(query(SLEEPS))
+    wait_running(pg, SLEEPS)
+    with wire(daemon, login=False) as canceler:  # and to one that is the new one's by now
+        canceler.send(cancel_request(client.pid, client.secret))
+        canceler.expect_closed()
+    assert client.read_until("E")[-1].code == "57014"
+
+
+def test_tls_clients_end_with_their_transaction(start, wire, certs, pg):
+    daemon = start(pool_mode="transaction", client_tls_sslmode="allow", client_tls_key_file=certs.server_key,
+                   client_tls_cert_file=certs.server)
+    with daemon.connect(sslmode="require") as idle, daemon.connect(sslmode="require") as busy:
+        busy.execute("begin")
+        old = daemon.take_over()
+        assert busy.execute("select 1").fetchone() == (1,)
+        busy.execute("commit")
+        for conn in (idle, busy):
+            with pytest.raises(psycopg.OperationalError, match="pooler is shutting down"):
+                conn.execute("select 1")
+    old_is_gone(old)
+    with daemon.connect(sslmode="require") as again:
+        assert again.execute("select 1").fetchone() == (1,)
+
+
+# --- LISTEN and NOTIFY
+
+def test_no_notification_is_lost_or_doubled(start, wire, pg):
+    daemon = start(pool_mode="transaction", default_pool_size=4, notify_queue_size=100000)
+    listeners = [wire(daemon, user="app", database="test") for _ in range(4)]
+    for n, client in enumerate(listeners):
+        client.query(f"listen c{n % 2}")
+    listeners[3].query("begin")  # is told when that ends
+    sent = 0
+    with psycopg.connect(pg.dsn("test", "app"), autocommit=True) as direct:
+        def notify():
+            nonlocal sent
+            direct.execute("select pg_notify('c0', %s), pg_notify('c1', %s)", [str(sent), str(sent)])
+            sent += 1
+        for _ in range(2):
+            notify()
+            old = daemon.take_over(wait=False)
+            while old.poll() is None:
+                notify()
+        notify()
+    for client in listeners[:3]:
+        assert [client.read().payload for _ in range(sent)] == [str(n) for n in range(sent)]
+        assert not client.query("select 1").notifications
+    assert [m.payload for m in listeners[3].query("commit").notifications] == [str(n) for n in range(sent)]
+
+
+def test_a_listener_whose_query_runs_hears_through_the_new_process(start, wire, pg):
+    daemon = start(pool_mode="transaction", default_pool_size=4)
+    listener = wire(daemon, user="app", database="test")
+    other = wire(daemon, user="app", database="test")
+    listener.query("listen c")
+    other.query("listen c")
+    listener.send(query("select pg_advisory_lock(99)"))  # takes it, so the next one waits
+    listener.read_until("Z")
+    with psycopg.connect(pg.dsn("test", "app"), autocommit=True) as direct:
+        direct.execute("select pg_advisory_lock(100)")
+        listener.send(query("select pg_advisory_xact_lock(100)"))
+        wait_running(pg, "select pg_advisory_xact_lock(100)")
+        old = daemon.take_over()
+        for n in range(50):
+            direct.execute("select pg_notify('c', %s)", [str(n)])
+        other.send(query("notify c, 'own'"))  # passes the barrier although the listener's hub is elsewhere
+        own = [m for m in other.read_until("Z") if m.kind == "A"]
+        assert own[-1].payload == "own"
+        assert old.poll() is None
+        direct.execute("select pg_advisory_unlock(100)")
+        told = [m.payload for m in listener.read_until("Z") if m.kind == "A"]
+        assert told == [*map(str, range(50)), "own"]
+        old_is_gone(old)
+        direct.execute("notify c, 'after'")
+        assert listener.read().payload == "after"
