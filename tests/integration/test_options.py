@@ -13,7 +13,7 @@ import subprocess
 import psycopg
 import pytest
 
-from account import Port, as_server_account, give
+from account import Port, give
 from daemon_sockets import options_of, peer_port, sockets_of
 from sessions import SLEEPS, backend_pid, one_database, running, wait_running
 from waiting import PATIENCE, eventually
@@ -255,25 +255,16 @@ def most_reads_in_a_row(trace):
 @pytest.mark.parametrize("turns", (1, 3))
 def test_sbuf_loopcnt_is_how_often_one_connection_is_read_in_its_turn(pgpoold, wire, turns):
     """Seen from outside: how many reads of a server come between two looks at all descriptors."""
-    daemon = pgpoold(sbuf_loopcnt=turns, pool_mode="transaction", server_tls_sslmode="disable")
-    client = wire(daemon)
-    client.run("SELECT 1")
-    trace = daemon.home / "trace"
-    tracer = subprocess.Popen(  # pylint: disable=consider-using-with
-        as_server_account(["strace", "-qq", "-e", "trace=recvfrom,epoll_wait,epoll_pwait", "-s", "1", "-o", trace, "-p",
-                           daemon.pid], death_signal="KILL"))
-    try:
-        eventually(lambda: tracer_of(daemon.pid) == tracer.pid, "strace looks")
-        client.query("SELECT repeat('x', 1000) FROM generate_series(1, 50000)", timeout=60)
-    finally:
-        tracer.terminate()
-        tracer.wait(PATIENCE)
+    daemon = pgpoold(sbuf_loopcnt=turns, pool_mode="transaction", server_tls_sslmode="disable", start=False)
+    trace, traced = daemon.home / "trace", daemon.home / "traced"
+    traced.write_text("#!/bin/sh\nexec strace -D -qq -e trace=recvfrom,epoll_wait,epoll_pwait -s 1 -o "
+                      f'{trace} {daemon.binary} "$@"\n')
+    give(traced)
+    daemon.binary = traced
+    daemon.start(env={"ASAN_OPTIONS": "detect_leaks=0:exitcode=99"})  # LeakSanitizer wants to trace as well
+    wire(daemon).query("SELECT repeat('x', 1000) FROM generate_series(1, 50000)", timeout=60)
+    daemon.stop()
     assert most_reads_in_a_row(trace.read_text()) == turns
-
-
-def tracer_of(pid):
-    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(re.search(r"TracerPid:\s*(\d+)", status).group(1))
 
 
 # Server connections
