@@ -34,18 +34,20 @@ static void check_message(const struct startup *s, const uint8_t *data)
 static void check_key(const struct startup *s)
 {
     struct cancel_key key;
-    struct cancel_key next;
+    struct cancel_key passed_on;
+    struct cancel_key at_peer;
     size_t len;
 
     if (!cancel_key_read(s->cancel_pid, s->cancel_key, s->cancel_key_len, &key)) {
         return;
     }
     fatal_unless(cancel_key_peer(&key) <= 16383);
-    next = key;
-    len = cancel_key_pass_on(&next);
-    fatal_unless(len <= sizeof(next.secret) && cancel_key_read(next.pid, next.secret, len, &next));
-    fatal_unless(next.hops == (uint8_t)(key.hops + 1) &&
-                 cancel_key_peer(&next) == cancel_key_peer(&key));
+    passed_on = key;
+    len = cancel_key_pass_on(&passed_on);
+    fatal_unless(len <= sizeof(passed_on.secret));
+    fatal_unless(cancel_key_read(passed_on.pid, passed_on.secret, len, &at_peer));
+    fatal_unless(at_peer.hops == (uint8_t)(key.hops + 1));
+    fatal_unless(cancel_key_peer(&at_peer) == cancel_key_peer(&key));
 }
 
 static void check(const uint8_t *data, size_t size)
