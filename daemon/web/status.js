@@ -5,6 +5,7 @@
   const TIMEOUT_MS = 10000;
   const ROWS_AT_FIRST = 100;
   const WAITERS = 12;
+  const DATABASES = 20;
   const SAMPLES_AT_FIRST = 24; /* until there are more the charts show two minutes */
   const RATE_WINDOW_MS = 15000;
   const SVG = "http://www.w3.org/2000/svg";
@@ -398,7 +399,7 @@
     table("waiters", s.waiters.slice(0, WAITERS).map((w, i) => ({ ...w, i })), (w) => w.i, ["", "num"], (w) =>
       [[`${w.database} / ${w.user}`, w.port ? `${w.address}:${w.port}` : w.address], w.application, span(w.wait_us)]);
     const rank = { unreachable: 0, paused: 1, disabled: 2 };
-    const databases = [...s.databases].sort((a, b) => (rank[a.state] ?? 3) - (rank[b.state] ?? 3) || a.name.localeCompare(b.name)).slice(0, 50);
+    const databases = [...s.databases].sort((a, b) => (rank[a.state] ?? 3) - (rank[b.state] ?? 3) || b.clients - a.clients || a.name.localeCompare(b.name)).slice(0, DATABASES);
     table("databases", databases, (d) => d.name, ["", "num", "num least"], (d) => [d.name, null,
       d.max_clients > 0 ? `${whole.format(d.clients)} of ${whole.format(d.max_clients)}` : whole.format(d.clients),
       d.max_servers > 0 ? `${whole.format(d.servers)} of ${whole.format(d.max_servers)}` : whole.format(d.servers)]);
@@ -408,6 +409,9 @@
       setText(cell.firstChild, d.state);
       setClass(cell.firstChild, stateClass[d.state] || "chip");
     }
+    const left = s.databases.length - databases.length;
+    $("databases-more").hidden = left === 0;
+    setText($("databases-more"), `and ${whole.format(left)} more; those in trouble and those with most clients come first`);
     const states = [["sv_active", "active"], ["sv_idle", "idle"], ["sv_used", "used, to be checked"], ["sv_tested", "tested"],
       ["sv_login", "being opened"], ["sv_being_canceled", "being cancelled"], ["sv_active_cancel", "sending a cancel"], ["replication", "of these, replicating"], ["hubs", "listening for clients"]];
     table("servers", states, (x) => x[0], ["num"], (x) => [x[1], whole.format(sum(s.pools, x[0]))]);

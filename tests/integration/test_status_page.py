@@ -33,9 +33,9 @@ def open_page(browser, web, **how):
     return headers
 
 
-def shot(browser, name):
+def shot(browser, name, full=True):
     if SHOTS:
-        browser.shot(pathlib.Path(SHOTS) / f"{name}.png")
+        browser.shot(pathlib.Path(SHOTS) / f"{name}.png", full)
 
 
 def rows(browser, table):
@@ -175,6 +175,8 @@ def test_five_hundred_pools(http, browser, pg, wire):
     browser.wait("document.querySelector('#pools-count').textContent === '501'")
     shown = rows(browser, "pools")
     assert len(shown) == 100 and shown[0][0].startswith("broken / app|")
+    assert rows(browser, "databases")[0][:2] == ["broken", "unreachable"] and len(rows(browser, "databases")) == 20
+    assert browser.evaluate("document.querySelector('#databases-more').textContent").startswith("and 481 more")
     browser.fill("#filter", "tenant_49")
     browser.wait("document.querySelector('#pools-count').textContent === '10 of 501'")
     assert [r[0].split(" ")[0] for r in rows(browser, "pools")] == [f"tenant_{n}" for n in range(490, 500)]
@@ -186,7 +188,9 @@ def test_five_hundred_pools(http, browser, pg, wire):
     took = browser.evaluate("(() => { const t = performance.now(); document.querySelector('#filter').dispatchEvent("
                             "new Event('input')); return performance.now() - t; })()")
     assert took < 5000
-    shot(browser, "many")
+    browser.click("#more")
+    browser.select("#order", "trouble")
+    shot(browser, "many", full=False)
     quiet(browser, web)
 
 
