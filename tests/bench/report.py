@@ -12,6 +12,7 @@ class Results:
         self.values = {}     # (scenario, metric) -> subject -> [values]
         self.targets = {}    # (scenario, metric) -> (target as in the issue, target beside this peer)
         self.units = {}      # scenario -> what a value is per
+        self.against = {}    # scenario -> the one whose figures of the peer it is held against
         self.notes = []      # what failed or needs a word
 
     def add(self, scenario, metric, subject, value):
@@ -23,8 +24,9 @@ class Results:
 
     def ratio(self, scenario, metric):
         """Median of the rounds' own ratios: a machine that changes its pace changes both of a round."""
-        subjects = self.values.get((scenario, metric), {})
-        pairs = [a / b for a, b in zip(subjects.get(OURS, ()), subjects.get(PEER, ())) if b]
+        ours = self.values.get((scenario, metric), {}).get(OURS, ())
+        peer = self.values.get((self.against.get(scenario, scenario), metric), {}).get(PEER, ())
+        pairs = [a / b for a, b in zip(ours, peer) if b]
         return statistics.median(pairs) if pairs else None
 
     def scenarios(self, metric):

@@ -117,6 +117,9 @@ class Bench:
 
     def announce(self, s):
         self.results.units[s.name] = s.unit
+        if s.against:
+            self.results.against[s.name] = s.against
+            self.results.notes.append(f"{s.name}: the ratio is to the peer's {s.against}")
         if s.target:
             self.results.targets[(s.name, "cpu")] = self.target(s)
         if s.syscalls:

@@ -35,6 +35,7 @@ class Scenario:
     together: bool = False         # load, pooler and server on one CPU: no idle CPU to be woken
     size: int = 0
     note: str = ""
+    against: str = ""              # the scenario whose peer it is held against, when not its own
 
 
 BOTH = ("haproxy", "direct")
@@ -102,7 +103,7 @@ LOGINS = [
     Scenario("connect_tls_ec", "the same, TLS, EC P-256", mode="connect", instance="ec", tls=True,
              target=0.62, lean=0.70),
     Scenario("connect_tls_resumed", "the same, TLS, resumed sessions", mode="connect", tls=True,
-             args=("--tls-resume",), target=0.35, lean=0.77),
+             args=("--tls-resume",), target=0.35, lean=0.77, against="connect_tls_rsa"),
 ]
 
 NOTIFY = [
