@@ -32,8 +32,12 @@ static bool tracks(const struct client *c)
 /* Finds the NUL that ends the string at @m + @from. 0: it is not there yet. Else where the next field begins. */
 static size_t after_string(const uint8_t *m, size_t len, size_t from)
 {
-    const uint8_t *nul = from < len ? memchr(m + from, 0, len - from) : NULL;
+    const uint8_t *nul;
 
+    if (from < len && m[from] == 0) {
+        return from + 1; /* most names are empty */
+    }
+    nul = from < len ? memchr(m + from, 0, len - from) : NULL;
     return nul == NULL ? 0 : (size_t)(nul - m) + 1;
 }
 
@@ -425,7 +429,7 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
             return wait_for_more(c, len, f);
         }
         if (!inflight_is_skipping(&r->b->inflight)) {
-            if (after_string(m, f->total, body_at) > 0 &&
+            if (c->prepared.n > 0 && after_string(m, f->total, body_at) > 0 &&
                 parse_deallocate(r, (const char *)m + body_at)) {
                 c->pool->db->stats.client_parse_count++;
                 return f->total;
@@ -456,12 +460,16 @@ size_t extended_parse(struct relay *r, const uint8_t *m, size_t len, const struc
 size_t extended_parse_alone(struct client *c, const uint8_t *m, size_t len, const struct frame *f)
 {
     static const uint8_t parse_complete[FRAME_HEADER_BYTES] = {'1', 0, 0, 0, 4};
-    size_t body_at = after_string(m, MIN(len, (size_t)f->total), FRAME_HEADER_BYTES);
     const char *name = (const char *)m + FRAME_HEADER_BYTES;
     struct stmt *stmt;
     struct prepared *p;
     bool taken = false;
+    size_t body_at;
 
+    if (len <= FRAME_HEADER_BYTES || *name == '\0') {
+        return 0;
+    }
+    body_at = after_string(m, MIN(len, (size_t)f->total), FRAME_HEADER_BYTES);
     if (!tracks(c) || len < f->total || body_at <= FRAME_HEADER_BYTES + 1 || body_at > f->total ||
         c->prepared.n >= CLIENT_MAX_STATEMENTS || pool_count(c->pool, BACKEND_IDLE) > 0 ||
         prepared_set_find(&c->prepared, name) != NULL) {

@@ -76,6 +76,10 @@ bool relay_flush(struct relay *r)
 
 bool relay_note(struct relay *r, enum inflight_kind kind)
 {
+    if (LIKELY(r->is_open && r->b->inflight.n > 0 && r->b->query_start_us != 0) &&
+        inflight_push_plain(&r->b->inflight, kind)) {
+        return true; /* its clock runs already */
+    }
     return relay_note_statement(r, kind, INFLIGHT_OF_CLIENT, NULL, 0);
 }
 

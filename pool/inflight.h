@@ -135,6 +135,23 @@ MUSTCHECK bool inflight_push(struct inflight *f, enum inflight_kind kind,
                              enum inflight_origin origin, struct prepared *prepared,
                              uint32_t server_id);
 
+/* The same for a request of the client's without a statement, where it needs no thought. false: call inflight_push(). */
+static inline bool inflight_push_plain(struct inflight *f, enum inflight_kind kind)
+{
+    struct inflight_entry *e = &f->entries[(f->head + f->n) & (f->cap - 1)];
+
+    if (f->n == f->cap || f->skipping || f->copy_in || kind == INFLIGHT_COPY_END) {
+        return false;
+    }
+    e->kind = (uint8_t)kind;
+    e->origin = INFLIGHT_OF_CLIENT;
+    e->server_id = 0;
+    e->prepared = NULL;
+    f->n++;
+    f->unsynced = kind != INFLIGHT_QUERY && kind != INFLIGHT_FUNCTION && kind != INFLIGHT_SYNC;
+    return true;
+}
+
 /* A message of type @type came. */
 enum inflight_step inflight_step(struct inflight *f, uint8_t type);
 

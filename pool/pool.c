@@ -390,6 +390,9 @@ static void open_missing(struct pool *pool)
 {
     unsigned min = pool->limits.min_size;
 
+    if (LIKELY(pool->n_backends >= pool->limits.size && pool->limits.reserve_size == 0)) {
+        return; /* full: with a queue that is so at each query */
+    }
     while (expected(pool) < pool->waiters.n - pool->n_waiters_own &&
            may_open(pool, allowed_now(pool), EVICT_OTHERS)) {
         if (!open_one(pool)) {
