@@ -122,27 +122,47 @@ def login_rows(results):
     return rows
 
 
-def print_report(results, titles):
+def tables(results, titles):
+    """(title, header, rows) of each table that has rows."""
     ours, peer = titles[OURS], titles[PEER]
-    print_table("CPU time of the pooler, microseconds per unit (ratio: " f"{ours} / {peer})",
-                ["scenario", "unit", ours, peer, "ratio", "HAProxy", "target", "here", "verdict"],
-                cpu_rows(results))
-    print_table("Syscalls per unit (strace)",
-                ["scenario", "unit", ours, peer, "ratio", "target", "verdict"],
-                count_rows(results, "syscalls", 2))
-    print_table("User-space instructions per unit",
-                ["scenario", "unit", ours, peer, "ratio", "target", "verdict"],
-                count_rows(results, "instructions", 0))
-    print_table("Logins per CPU second", ["scenario", ours, peer, "ratio"], login_rows(results))
-    print_table("Resident memory per idle client, bytes",
-                ["scenario", "unit", ours, peer, "ratio", "target", "verdict"],
-                count_rows(results, "bytes_per_client", 0))
-    print_table("Idle process, microseconds of CPU a second",
-                ["scenario", "unit", ours, peer, "ratio", "target", "verdict"],
-                count_rows(results, "idle_cpu_us_per_s", 0))
-    print_table("Throughput and latency (microseconds; pgbench: the mean as p50)",
-                ["scenario", "subject", "tx/s", "p50", "p99", "max", "Jain", "MB/s"],
-                speed_rows(results))
-    print("\ntarget: ratio to PgBouncer 1.25; here: the same beside this PgBouncer, which may be leaner.")
+    counted = ["scenario", "unit", ours, peer, "ratio", "target", "verdict"]
+    all_of_them = [
+        (f"CPU time of the pooler, microseconds per unit (ratio: {ours} / {peer})",
+         ["scenario", "unit", ours, peer, "ratio", "HAProxy", "target", "here", "verdict"],
+         cpu_rows(results)),
+        ("Syscalls per unit (strace)", counted, count_rows(results, "syscalls", 2)),
+        ("User-space instructions per unit", counted, count_rows(results, "instructions", 0)),
+        ("Logins per CPU second", ["scenario", ours, peer, "ratio"], login_rows(results)),
+        ("Resident memory per idle client, bytes", counted,
+         count_rows(results, "bytes_per_client", 0)),
+        ("Idle process, microseconds of CPU a second", counted,
+         count_rows(results, "idle_cpu_us_per_s", 0)),
+        ("Throughput and latency (microseconds; pgbench: the mean as p50)",
+         ["scenario", "subject", "tx/s", "p50", "p99", "max", "Jain", "MB/s"], speed_rows(results)),
+    ]
+    return [t for t in all_of_them if t[2]]
+
+
+WORDS = "target: ratio to PgBouncer 1.25; here: the same beside this PgBouncer, which may be leaner."
+
+
+def print_report(results, titles):
+    for title, header, rows in tables(results, titles):
+        print_table(title, header, rows)
+    print(f"\n{WORDS}")
     for note in results.notes:
         print(f"note: {note}")
+
+
+def write_markdown(path, results, titles, heading):
+    """The same tables for PERFORMANCE.md."""
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(f"{heading}\n")
+        for title, header, rows in tables(results, titles):
+            f.write(f"\n**{title}**\n\n")
+            for row in [header, ["---", *["--:"] * (len(header) - 1)], *rows]:
+                f.write(f"| {' | '.join(map(str, row))} |\n")
+        f.write(f"\n{WORDS}\n")
+        for note in results.notes:
+            f.write(f"\n- {note}")
+        f.write("\n")

@@ -19,7 +19,7 @@ import notify  # noqa: E402
 import processes  # noqa: E402
 import scenarios  # noqa: E402
 from processes import Failed, HAProxy, Instance, NullServer, Pooler, Postgres, Processes  # noqa: E402
-from report import OURS, PEER, Results, print_report  # noqa: E402
+from report import OURS, PEER, Results, print_report, write_markdown  # noqa: E402
 
 PROGRAMS = {
     "nullserver": ("nullserver.c", "null_session.c", "null_query.c"),
@@ -52,6 +52,7 @@ def take_arguments():
     p = argparse.ArgumentParser(description="pgpoold beside PgBouncer on the same work.")
     p.add_argument("--quick", action="store_true", help="about a minute instead of at most ten")
     p.add_argument("--csv", default=os.path.join(ROOT, "build", "bench.csv"))
+    p.add_argument("--markdown", default="", help="write the tables there as well, for PERFORMANCE.md")
     p.add_argument("--pgpoold", default=os.path.join(ROOT, "build", "pgpoold"))
     p.add_argument("--peer", default=os.environ.get("PEER") or "/usr/sbin/pgbouncer",
                    help="another PgBouncer build (also PEER=...)")
@@ -468,9 +469,12 @@ def main():
         procs.close(args.keep)
         if bench and results.values:
             results.write_csv(args.csv, bench.titles())
-            print(f"{machine()}; {'pooler on its own CPU' if procs.pin else 'not pinned'}; "
-                  f"{bench.rounds} rounds of {bench.run_ms} ms, medians; "
-                  f"{time.monotonic() - started:.0f} s in all")
+            heading = (f"{machine()}; {'pooler on its own CPU' if procs.pin else 'not pinned'}; "
+                       f"{bench.rounds} rounds of {bench.run_ms} ms, medians; "
+                       f"{time.monotonic() - started:.0f} s in all")
+            print(heading)
+            if args.markdown:
+                write_markdown(args.markdown, results, bench.titles(), heading)
             print_report(results, bench.titles())
             notify.print_report(results)
             print(f"CSV: {args.csv}")
