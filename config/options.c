@@ -379,8 +379,8 @@ static const struct option options[] = {
     {DURATION(cancel_wait_timeout, "10", G_US(cancel_wait_timeout)), RELOAD, GROUP,
      .help = "Longest wait of a cancel request for its turn. 0: no limit."},
     {DURATION(suspend_timeout, "10", G_US(suspend_timeout)), RELOAD, GROUP,
-     .help = "How long SUSPEND and a restart with -R wait for buffers to run empty before the "
-             "connections that are left are closed."},
+     .help = "How long SUSPEND waits for buffers to run empty before the connections that are "
+             "left are closed. A restart with -R is given up after that time."},
 #undef GROUP
 
 #define GROUP .group = "LISTEN and NOTIFY"

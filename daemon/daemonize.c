@@ -200,7 +200,7 @@ void pidfile_write_again(struct pidfile *f)
 
 void pidfile_done(struct pidfile *f)
 {
-    bool is_ours = f->path != NULL && (!f->is_left || pid_in(f->fd) == getpid());
+    bool is_ours = f->path != NULL && !f->is_left;
 
     if (is_ours && unlink(f->path) != 0) {
         /* The directory is not ours any more: an empty file says that nobody runs. */

@@ -5,6 +5,7 @@
 #include "daemon/client_notify_internal.h"
 #include "daemon/handover_internal.h"
 #include "daemon/listener.h"
+#include "daemon/metrics_http.h"
 #include "daemon/systemd.h"
 #include "daemon/version.h"
 #include "pool/backend_move.h"
@@ -351,6 +352,9 @@ static void go(struct handover *h)
 
     if (h->batch != HANDOVER_ASKED || !h->has_answer || !is_cut(h) || !is_flushed(h->s)) {
         return;
+    }
+    if (!h->is_committed) {
+        h->s->http = metrics_http_free(h->s->http); /* the new process takes the port */
     }
     handover_send_queues(h);
     takeover_link_send(&h->link, &m, -1);

@@ -51,6 +51,9 @@ static void commit(struct takeover *t)
     t->seq++;
     if (is_first) {
         dispatch_all(s);
+        if (t->pidfile_fd >= 0) {
+            (void)unlink(t->pidfile_path); /* we have another one, and nobody this one any more */
+        }
         systemd_watchdog_inherit(s, t->watchdog_us);
         log_info("online restart: took %u clients and %u server connections over from process %d",
                  t->n_clients, t->n_servers, (int)t->peer);

@@ -2,15 +2,18 @@
 """Online restart: pgpoold -R takes clients and server connections over from the process that runs."""
 
 import re
+import subprocess
+import sys
 
 import psycopg
 import pytest
 
 import programs
+from account import as_server_account
 from programs import at_most, run
 from sessions import SLEEPS, wait_running, wait_waiting
 from waiting import PATIENCE, eventually
-from wire import bind, cancel_request, copy_data, copy_done, execute, parse, query, sync
+from wire import ServerError, bind, cancel_request, copy_data, copy_done, execute, parse, query, sync
 
 
 def old_is_gone(old):
@@ -265,3 +268,101 @@ def test_a_listener_whose_query_runs_hears_through_the_new_process(start, wire, 
         old_is_gone(old)
         direct.execute("notify c, 'after'")
         assert listener.read().payload == "after"
+
+
+# --- what may go wrong
+
+FAKE = programs.CLIENTS / "fake_successor.py"
+
+
+def play_successor(daemon, how, uid_of_daemon=True):
+    """Runs the fake new process; its output."""
+    command = [sys.executable, "-c", FAKE.read_text(), f"{daemon.socket_dir}/.s.PGSQL.{daemon.port}", how]
+    if uid_of_daemon:
+        command = as_server_account(command)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("how", ["die", "garbage", "early"])
+def test_a_new_process_that_fails_midway_costs_nobody_anything(start, wire, how):
+    daemon = start(pool_mode="transaction", default_pool_size=1)
+    idle, busy, waiting, listener = (wire(daemon, user="app", database="test") for _ in range(4))
+    listener.query("listen c")
+    busy.query("begin")
+    waiting.send(query("select 'waited'"))
+    wait_waiting(daemon, 1, database="test")
+    seen = len(daemon.log)
+    out = play_successor(daemon, how)
+    assert how == "early" or "has the batch" in out
+    daemon.wait_log("online restart: the new process .*going on as before", after=seen)
+    assert busy.query("select 1").rows == [("1",)]
+    busy.query("notify c, 'x'; commit")
+    assert waiting.result().rows == [("waited",)]
+    assert listener.read().payload == "x"
+    assert idle.query("select 2").rows == [("2",)]
+    assert daemon.psql("select 3") == [(3,)]
+    old_is_gone(daemon.take_over())  # and it can still be done
+    assert idle.query("select 4").rows == [("4",)]
+
+
+def test_without_an_old_process_it_starts_as_usual(pgpoold):
+    daemon = pgpoold(args=["-R"])
+    assert daemon.psql("select 1") == [(1,)]
+
+
+def test_another_user_cannot_take_over(start):
+    daemon = start()
+    with pytest.raises(ServerError, match="only a process of the same user may take over"):
+        daemon.admin("TAKEOVER 1")
+    with pytest.raises(ServerError, match="only a process of the same user may take over"):
+        daemon.admin("TAKEOVER 1", host=daemon.socket_dir)
+    with pytest.raises(ServerError, match="hands over in another way"):
+        daemon.admin("TAKEOVER 2")
+
+
+def test_a_bad_configuration_leaves_the_old_process_alone(start, wire):
+    daemon = start(pool_mode="transaction")
+    client = wire(daemon, user="app", database="test")
+    old = daemon.process
+    daemon.change({"pool_mode": "nonsense"})
+    daemon.start(["-R"], wait=False)
+    daemon.wait_exit(1)
+    daemon.process = old
+    assert client.query("select 1").rows == [("1",)]
+
+
+def test_a_database_that_is_gone_ends_its_clients_only(start, wire, pg):
+    place = f"host={pg.host} port={pg.port} dbname=test"
+    daemon = start(pool_mode="transaction", databases={"one": place, "two": place})
+    one, two = (wire(daemon, user="app", database=name) for name in ("one", "two"))
+    one.query("select 1")
+    two.query("select 1")
+    daemon.change(databases={"two": place})
+    old_is_gone(daemon.take_over())
+    assert one.read_until("E")[-1].text == "database removed"
+    assert two.query("select 1").rows == [("1",)]
+
+
+def test_the_old_process_killed_in_the_end_takes_only_its_own_clients_along(start, wire, pg):
+    daemon = start(pool_mode="transaction", default_pool_size=2)
+    moved, stays = (wire(daemon, user="app", database="test") for _ in range(2))
+    stays.send(query(SLEEPS))
+    wait_running(pg, SLEEPS)
+    old = daemon.take_over()
+    old.kill()
+    stays.expect_closed()
+    assert moved.query("select 1").rows == [("1",)]
+    with moved, wire(daemon, user="app", database="test") as other:  # its server connection counts no more
+        moved.query("begin")
+        assert other.query("select 1").rows == [("1",)]
+
+
+def test_in_the_background_the_pid_file_goes_along(start, wire):
+    daemon = start(pool_mode="transaction", pidfile="pid")
+    client = wire(daemon, user="app", database="test")
+    before = int((daemon.home / "pid").read_text())
+    assert before == daemon.pid
+    old_is_gone(daemon.take_over())
+    eventually(lambda: int((daemon.home / "pid").read_text()) == daemon.pid, "the pid file names the new process")
+    assert client.query("select 1").rows == [("1",)]
