@@ -483,7 +483,7 @@ static void put_one(struct buf *b, const struct takeover_msg *m)
 
 void takeover_put(struct buf *b, const struct takeover_msg *m)
 {
-    size_t start = wire_begin(b, m->type);
+    size_t start = wire_begin(b, (uint8_t)m->type);
 
     put_one(b, m);
     wire_end(b, start);

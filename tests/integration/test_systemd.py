@@ -45,6 +45,13 @@ class Notified:
         """Is there a message that nobody has fetched?"""
         return bool(select.select([self._socket], [], [], 0)[0])
 
+    def rest(self):
+        """All messages that nobody has fetched."""
+        messages = []
+        while self.waiting():
+            messages.append(self._socket.recv(4096).decode())
+        return messages
+
     def forget(self):
         """Throws away what has come."""
         while self.waiting():
@@ -72,6 +79,16 @@ def test_systemd_hears_of_start_reload_and_end(pgpoold, notified):
     daemon.signal(signal.SIGTERM)
     notified.wait("STOPPING=1")
     daemon.wait_exit(0)
+
+
+def test_systemd_hears_of_the_new_process_of_an_online_restart(pgpoold, notified):
+    daemon = pgpoold(env={"NOTIFY_SOCKET": notified.path})
+    notified.wait("READY=1")
+    old = daemon.take_over(env={"NOTIFY_SOCKET": notified.path})
+    notified.wait(f"MAINPID={daemon.pid}")
+    notified.wait("READY=1")
+    assert old.wait(PATIENCE) == 0
+    assert not any("STOPPING=1" in message for message in notified.rest())  # the old one is not the service any more
 
 
 def test_a_reload_by_the_console_is_told_too_and_one_that_fails(pgpoold, notified):

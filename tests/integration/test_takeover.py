@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Online restart: pgpoold -R takes clients and server connections over from the process that runs."""
 
+import os
 import re
 import subprocess
 import sys
@@ -366,3 +367,33 @@ def test_in_the_background_the_pid_file_goes_along(start, wire):
     old_is_gone(daemon.take_over())
     eventually(lambda: int((daemon.home / "pid").read_text()) == daemon.pid, "the pid file names the new process")
     assert client.query("select 1").rows == [("1",)]
+
+
+def test_into_the_background_and_on(start, wire):
+    daemon = start(pool_mode="transaction", pidfile="p.pid", logfile="d.log")
+    client = wire(daemon, user="app", database="test")
+    old = daemon.process
+    done = subprocess.run(as_server_account([daemon.binary, "-d", "-R", daemon.ini_path]), cwd=daemon.home,
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    old_is_gone(old)
+    pid = int((daemon.home / "p.pid").read_text())
+    try:
+        assert pid != old.pid
+        assert client.query("select 1").rows == [("1",)]
+    finally:
+        daemon.take_over()  # into the foreground again, where the harness ends it
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the background process has ended")
+    assert client.query("select 1").rows == [("1",)]
+
+
+def test_nothing_leaks_over_many_restarts(start, wire):
+    daemon = start(pool_mode="transaction")
+    clients = [wire(daemon, user="app", database="test") for _ in range(20)]
+    counts = []
+    for _ in range(4):
+        for client in clients:
+            client.query("select 1")
+        old_is_gone(daemon.take_over())
+        counts.append(len(os.listdir(f"/proc/{daemon.pid}/fd")))
+    assert len(set(counts[1:])) == 1, counts
