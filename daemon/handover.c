@@ -340,6 +340,7 @@ static void commit_first(struct handover *h)
     systemd_mute(s);
     pidfile_leave(h->pidfile);
     listeners_give_away(s, h->kept, h->n_kept);
+    metrics_http_close_listeners(s->http);
     log_info("online restart: handed over %u clients and %u server connections to process %d, "
              "%u clients stay until they are through",
              h->n_clients, h->n_servers, (int)h->peer, s->n_clients - s->consoles.n - h->n_clients);

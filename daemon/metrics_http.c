@@ -341,7 +341,8 @@ bool metrics_http_start(struct metrics_http *h, struct server *s, struct config_
     watch_engine(h);
     history_start(&h->history, s);
     log_observe(incidents_note, &h->incidents);
-    if (!is_loopback_only(set) && *set->http_auth_file == '\0') {
+    h->is_local = is_loopback_only(set);
+    if (!h->is_local && *set->http_auth_file == '\0') {
         log_warning("http_addr = %s: whoever reaches it sees metrics and status page: set "
                     "http_auth_file, or have a firewall",
                     set->http_addr);

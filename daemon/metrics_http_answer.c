@@ -101,6 +101,16 @@ static bool is_welcome(const struct metrics_http *h, struct MHD_Connection *conn
     return ok;
 }
 
+/* Where a password is asked for, a foreign page has none to give. */
+static bool is_rebound(const struct metrics_http *h, struct MHD_Connection *connection)
+{
+    const char *host =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+
+    return h->is_local && h->server->config->http_users == NULL && host != NULL &&
+           !http_host_is_local(host);
+}
+
 static int answer_stranger(struct MHD_Connection *connection)
 {
     static const char text[] = "name and password, please\n";
@@ -300,6 +310,10 @@ int http_answer(struct metrics_http *h, struct MHD_Connection *connection, const
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         if (strcmp(paths[i].path, path) != 0) {
             continue;
+        }
+        if (!paths[i].is_open && is_rebound(h, connection)) {
+            return answer_text(connection, MHD_HTTP_MISDIRECTED_REQUEST,
+                               "ask by address or as localhost, or set http_auth_file\n");
         }
         if (!paths[i].is_open && !is_welcome(h, connection)) {
             return answer_stranger(connection);

@@ -44,6 +44,7 @@ struct metrics_http {
     uint64_t n_refused;
     usec_t timeout_us;
     unsigned max_connections;
+    bool is_local; /* only loopback addresses */
     struct history history;
     struct incidents incidents;
     char said[256]; /* by libmicrohttpd, last */
@@ -64,6 +65,9 @@ void http_listeners_retry(struct loop_timer *timer);
 void http_listeners_close(struct metrics_http *h);
 /* metrics_http.c: takes an accepted descriptor over. */
 void http_accepted(struct metrics_http *h, int fd, const struct sockaddr *addr, socklen_t len);
+
+/* metrics_http_host.c: is it a Host header that names this host itself and not a domain? */
+bool http_host_is_local(const char *host);
 
 /* metrics_http_answer.c: answers a request whose header is there. 1: answered, 0: the connection is to be closed. */
 int http_answer(struct metrics_http *h, struct MHD_Connection *connection, const char *path,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* What of HTTP is read by us and not by libmicrohttpd (the Accept header), and what peers' text becomes on the status page:
+/* What of HTTP is read by us and not by libmicrohttpd (the headers Accept and Host), and what peers' text becomes on the status page:
  * a JSON string that is harmless in HTML, and an entry of the recent errors. */
 #include "daemon/incidents.h"
 #include "daemon/metrics.h"
+#include "daemon/metrics_http_internal.h"
 #include "daemon/status_json.h"
 #include "daemon/util/fatal.h"
 
@@ -37,6 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(text, data, size);
     text[size] = '\0';
     (void)metrics_format_of(text);
+    (void)http_host_is_local(text);
     check_string(text);
     incidents_note(&all, LOG_WARNING_LEVEL, text);
     fatal_unless(incidents_at(&all, 0) != NULL && incidents_at(&all, INCIDENTS_MAX) == NULL);

@@ -68,7 +68,7 @@ CASES = {
     "no version": b"GET /metrics\r\n\r\n",
     "NUL bytes": b"GET /\x00metrics HTTP/1.1\r\nHost: x\x00\r\nConnection: close\r\n\r\n",
     "odd query strings": b"GET /readyz?database=%00%zz%&&&==&database HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    "odd authorization": b"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " + b"=" * 5000
+    "odd authorization": b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic " + b"=" * 5000
                          + b"\r\nConnection: close\r\n\r\n",
     "a path upwards": b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     "only newlines": b"\r\n" * 50_000,
@@ -82,7 +82,7 @@ def test_it_is_refused_or_closed(http, name):
     with pooling(daemon):
         answer = exchange(web, CASES[name])
         statuses = [int(s) for s in re.findall(rb"HTTP/1\.[01] (\d+)", answer)]
-        assert all(s in (200, 400, 404, 405, 408, 413, 414, 431, 501, 505) for s in statuses), answer[:500]
+        assert all(s in (200, 400, 404, 405, 408, 413, 414, 421, 431, 501, 505) for s in statuses), answer[:500]
         if name in ("an unknown method", "a method that writes"):
             assert statuses == [405] and b"Allow: GET, HEAD" in answer
         assert b"root:" not in answer
@@ -114,7 +114,7 @@ def test_a_slow_peer_is_closed_in_time(http, certs, how):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             with pytest.raises(OSError):
                 while True:
-                    sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                    sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
         else:
             assert read_all(sock) == b""
 

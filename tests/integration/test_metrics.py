@@ -13,6 +13,7 @@ import pytest
 
 from account import Port, give
 from http_client import OPEN, Http, key, no_verify, promtool
+from sessions import wait_running
 from wire import ServerError, query
 
 
@@ -419,12 +420,19 @@ def test_the_dashboard_and_the_alerts_ask_for_what_there_is(http):
     promtool("check", "rules", path)
 
 
-def test_a_taken_over_port_is_waited_for(pgpoold, http_port, eventually):
-    first = pgpoold(http_port=http_port, databases={"x": "host=/tmp"})
-    web = Http(http_port)
+def test_the_port_goes_to_the_process_that_takes_over(http, wire, pg, eventually):
+    """At once, while the old one still has a query."""
+    daemon, web = http(pool_mode="transaction", server_tls_sslmode="disable")
+    client = wire(daemon)
+    blocked = "SELECT 1 FROM pg_advisory_xact_lock(42)"
+    with psycopg.connect(pg.dsn("test", "app"), autocommit=True) as holder:
+        holder.execute("SELECT pg_advisory_lock(42)")
+        client.send(query(blocked))
+        wait_running(pg, blocked)
+        start = web.metrics()["process_start_time_seconds"]
+        old = daemon.take_over()
+        eventually(lambda: web.metrics()["process_start_time_seconds"] > start)
+        assert old.poll() is None
+    client.expect("T", "D", "C", "Z")
+    assert old.wait(60) == 0
     assert web.get("/healthz")[0] == 200
-    second = pgpoold(http_port=http_port, databases={"y": "host=/tmp"}, args=["-R"])
-    assert "x" in web.get("/readyz")[1]
-    first.stop()
-    assert "y" in eventually(lambda: web.get("/readyz")[1])
-    assert second.is_running()

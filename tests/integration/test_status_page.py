@@ -279,6 +279,21 @@ def test_the_page_wants_the_password_too(http, worker_dir):
         assert Http(web.port, user="eve", password="secret").get(page)[0] == 200
 
 
+def test_a_page_of_another_name_reads_nothing(http, http_port, worker_dir):
+    """DNS rebinding: evil.example leads to 127.0.0.1 for the browser of somebody on this host."""
+    daemon, web = http(databases={"x": "host=/tmp"})
+    for path in ("/", "/metrics", "/status.json"):
+        assert web.get(path, Host="evil.example")[0] == 421
+        assert web.get(path, Host=f"localhost:{http_port}")[0] == 200
+    assert web.get("/healthz", Host="pod.example")[0] == 200
+    assert web.get("/readyz", Host="pod.example")[0] == 200
+    path = worker_dir / "proxied_users"
+    path.write_text('"eve" "secret"\n')
+    give(path, 0o600)
+    daemon.reload(options={"http_auth_file": path})
+    assert Http(http_port, user="eve", password="secret").get("/metrics", Host="status.example")[0] == 200
+
+
 def test_paused_and_disabled_databases_are_told(http, browser, pg):
     daemon, web = http(databases={"shop": f"host={pg.host} port={pg.port} dbname=test"})
     daemon.psql("SELECT 1", db="shop")

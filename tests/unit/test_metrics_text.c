@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "daemon/metrics.h"
+#include "daemon/metrics_http_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -135,6 +136,40 @@ static void test_accept(void **state)
     }
 }
 
+static void test_host(void **state)
+{
+    static const struct {
+        const char *host;
+        bool is_local;
+    } cases[] = {
+        {"127.0.0.1", true},
+        {"127.0.0.1:9127", true},
+        {"[::1]", true},
+        {"[::1]:9127", true},
+        {"localhost", true},
+        {"LocalHost:80", true},
+        {"10.0.0.9:9127", true},
+        {"", false},
+        {"evil.example", false},
+        {"evil.example:1", false},
+        {"localhost.evil.example", false},
+        {"127.0.0.1.evil.example", false},
+        {"[::1", false},
+        {"[evil]", false},
+        {"::1", false},
+        {"[", false},
+        {":", false},
+        {"[1111:2222:3333:4444:5555:6666:7777:8888:9999:0000:1111]", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (http_host_is_local(cases[i].host) != cases[i].is_local) {
+            fail_msg("%s", cases[i].host);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_openmetrics),
         cmocka_unit_test(test_classic),
         cmocka_unit_test(test_accept),
+        cmocka_unit_test(test_host),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
