@@ -235,7 +235,8 @@ static void tell_kept(struct takeover *t, const struct list *listeners)
             kept[l->offer - 1] = 1;
         }
     }
-    m.u.ready = (struct takeover_bytes){kept, MIN(t->n_listeners, sizeof(kept))};
+    m.u.ready.data = kept;
+    m.u.ready.len = MIN(t->n_listeners, sizeof(kept));
     takeover_link_send(&t->link, &m, -1);
     takeover_link_flush(&t->link);
 }

@@ -11,6 +11,7 @@ import pytest
 
 import programs
 from account import as_server_account
+from daemon_process import PASSWORDS
 from programs import at_most, run
 from sessions import SLEEPS, wait_running, wait_waiting
 from waiting import PATIENCE, eventually
@@ -397,3 +398,50 @@ def test_nothing_leaks_over_many_restarts(start, wire):
         old_is_gone(daemon.take_over())
         counts.append(len(os.listdir(f"/proc/{daemon.pid}/fd")))
     assert len(set(counts[1:])) == 1, counts
+
+
+def test_keys_of_a_scram_login_log_in_to_servers_after_the_restart(start, wire, pg):
+    verifier = pg.psql("SELECT rolpassword FROM pg_authid WHERE rolname = 'scram_user'")[0][0]
+    daemon = start(pool_mode="transaction", auth_type="scram-sha-256",
+                   userlist={"scram_user": verifier, "admin": PASSWORDS["admin"]})
+    client = wire(daemon, user="scram_user", database="test", password=PASSWORDS["scram_user"])
+    before = client.query("select pg_backend_pid()").rows
+    old_is_gone(daemon.take_over())
+    daemon.admin("RECONNECT")
+    assert client.query("select pg_backend_pid()").rows != before
+
+
+def test_pause_outlives_the_restart(start, wire):
+    daemon = start(pool_mode="transaction")
+    client = wire(daemon, user="app", database="test")
+    client.query("select 1")
+    daemon.admin("PAUSE test")
+    client.send(query("select 2"))
+    wait_waiting(daemon, 1, database="test")
+    old_is_gone(daemon.take_over())
+    wait_waiting(daemon, 1, database="test")
+    daemon.admin("RESUME test")
+    assert client.result().rows == [("2",)]
+
+
+def test_when_the_new_process_dies_the_old_one_accepts_again(start, wire, pg):
+    daemon = start(pool_mode="transaction", default_pool_size=2, pidfile="p.pid")
+    moved, stays, listener = (wire(daemon, user="app", database="test") for _ in range(3))
+    listener.query("listen c")
+    listener.send(query(SLEEPS))
+    stays.send(query(SLEEPS))
+    wait_running(pg, SLEEPS, 2)
+    old = daemon.take_over()
+    daemon.kill9()
+    daemon.process = old
+    moved.expect_closed()
+    daemon.wait_log("going on with what is left")
+    assert int((daemon.home / "p.pid").read_text()) == old.pid
+    with wire(daemon, login=False) as canceler:
+        canceler.send(cancel_request(stays.pid, stays.secret))
+        canceler.expect_closed()
+    assert stays.read_until("E")[-1].code == "57014"
+    stays.read_until("Z")
+    assert stays.query("select 1").rows == [("1",)]
+    assert daemon.psql("select 2") == [(2,)]
+    assert daemon.psql("select 3", host=daemon.socket_dir) == [(3,)]
