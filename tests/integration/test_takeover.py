@@ -13,7 +13,7 @@ import programs
 from account import as_server_account
 from daemon_process import PASSWORDS
 from programs import at_most, run
-from sessions import SLEEPS, wait_running, wait_waiting
+from sessions import SLEEPS, running, wait_running, wait_waiting
 from waiting import PATIENCE, eventually
 from wire import ServerError, bind, cancel_request, copy_data, copy_done, execute, parse, query, sync
 
@@ -24,9 +24,12 @@ def old_is_gone(old):
 
 
 @pytest.fixture
-def start(pgpoold):
-    """A daemon whose server connections can move: without TLS to the server."""
-    return lambda **how: pgpoold(server_tls_sslmode="disable", **how)
+def start(pg, pgpoold):
+    """A daemon whose server connections can move: without TLS to the server. Queries that killed processes have left
+    behind end with the test."""
+    yield lambda **how: pgpoold(server_tls_sslmode="disable", **how)
+    pg.psql(f"select pg_terminate_backend(pid) from pg_stat_activity where query = '{SLEEPS}'", "postgres", "postgres")
+    eventually(lambda: not running(pg, SLEEPS), "no sleeper is left")
 
 
 # --- what moves
