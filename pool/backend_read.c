@@ -205,16 +205,21 @@ static void count_query(struct backend *b, uint8_t status)
     struct pool_stats *stats = &b->pool->db->stats;
     struct histogram *latency = b->pool->metrics.latency;
     usec_t now_us = clock_now_us();
+    usec_t query_us = now_us - b->query_start_us;
+    unsigned cell = histogram_cell_of(query_us);
 
     stats->query_count++;
-    stats->query_time_us += now_us - b->query_start_us;
-    histogram_add(&latency[LATENCY_QUERY], now_us - b->query_start_us);
+    stats->query_time_us += query_us;
+    histogram_add_to(&latency[LATENCY_QUERY], cell, query_us);
     b->query_start_us = 0;
     b->query_cancel_us = 0;
     if (status == 'I') {
+        usec_t xact_us = now_us - b->xact_start_us;
+
         stats->xact_count++;
-        stats->xact_time_us += now_us - b->xact_start_us;
-        histogram_add(&latency[LATENCY_XACT], now_us - b->xact_start_us);
+        stats->xact_time_us += xact_us;
+        histogram_add_to(&latency[LATENCY_XACT],
+                         xact_us == query_us ? cell : histogram_cell_of(xact_us), xact_us);
         b->xact_start_us = 0;
     }
     b->request_us = now_us;

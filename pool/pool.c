@@ -198,8 +198,12 @@ static void grant(struct pool *pool, struct lease *l, struct backend *b)
     b->owner_pid = l->owner_pid;
     b->was_used = true;
     b->is_checked = false;
-    pool->db->stats.wait_time_us += now_us - l->since_us;
-    histogram_add(&pool->metrics.latency[LATENCY_WAIT], now_us - l->since_us);
+    if (l->since_us == now_us) { /* at once, as most are */
+        pool->metrics.latency[LATENCY_WAIT].cells[0]++;
+    } else {
+        pool->db->stats.wait_time_us += now_us - l->since_us;
+        histogram_add(&pool->metrics.latency[LATENCY_WAIT], now_us - l->since_us);
+    }
     pool->db->stats.server_assignment_count++;
     l->since_us = now_us;
     backend_set_state(b, BACKEND_ACTIVE);

@@ -36,10 +36,16 @@ static inline unsigned histogram_cell_of(usec_t us)
     return (unsigned)o->first + (us > o->bound_us ? 1 : 0);
 }
 
+/* @cell: what histogram_cell_of(@us) said, for who adds the same to several. */
+static inline void histogram_add_to(struct histogram *h, unsigned cell, usec_t us)
+{
+    h->cells[cell]++;
+    h->sum_us += us;
+}
+
 static inline void histogram_add(struct histogram *h, usec_t us)
 {
-    h->cells[histogram_cell_of(us)]++;
-    h->sum_us += us;
+    histogram_add_to(h, histogram_cell_of(us), us);
 }
 
 /* Adds @from's counts to @to's. */
