@@ -259,9 +259,9 @@ bench-quick: all ## the benchmarks, short
 soak: ## the random tests of isolation and of LISTEN/NOTIFY at length; SOAK=10 times as long as SOAK=1, SEED=any
 	@$(TEST_DEPS)
 	@$(SUB) FLAVOUR=asan all
-	@CROWD_STEPS=$$(($(SOAK) * 200)) CROWD_SEED=$(SEED) NOTIFY_STEPS=$$(($(SOAK) * 20000)) NOTIFY_SEED=$(SEED) \
+	@HOSTILE_SESSIONS=$$(($(SOAK) * 2000)) HOSTILE_SEED=$(SEED) CROWD_STEPS=$$(($(SOAK) * 200)) CROWD_SEED=$(SEED) NOTIFY_STEPS=$$(($(SOAK) * 20000)) NOTIFY_SEED=$(SEED) \
 	 $(RUN) --builds-failed 0 --jobs 2 \
-	  --pytest '-k "test_a_crowd_does_not_mix or test_random_clients_see"' integration
+	  --pytest '-k "test_a_crowd_does_not_mix or test_random_clients_see or malicious"' integration
 
 options-proof: ## does the test of each option fail when the option does nothing? (minutes)
 	@$(TEST_DEPS)

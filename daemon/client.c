@@ -320,6 +320,7 @@ void client_forget(struct client *c)
 
 void client_close_quiet(struct client *c, const char *reason)
 {
+    client_relay_leave(c);
     if (c->state != CLIENT_CLOSED) {
         close_now(c, "", reason);
     }
@@ -329,6 +330,7 @@ void client_close(struct client *c, const struct pg_error *e)
 {
     struct buf msg = BUF_INIT(8192);
 
+    client_relay_leave(c);
     if (c->state == CLIENT_CLOSED) {
         return;
     }

@@ -203,6 +203,9 @@ void client_login_resume(struct server *s);   /* goes on with logins that SUSPEN
 void client_login_go_on(struct client *c);    /* ... and its pool is known */
 void client_relay_readable(struct client *c); /* client_relay.c */
 void client_relay_writable(struct client *c);
+/* It is about to be closed, perhaps in the middle of a batch: what it has sent until then goes to the server now, before
+ * whatever cleans up behind it. It may be closed afterwards. */
+void client_relay_leave(struct client *c);
 /* Answers what it waits for with an ERROR; it keeps its connection. */
 void client_relay_refuse(struct client *c, const struct pg_error *e);
 /* Tells a client whose login waits that it is logged in. @reported: what servers report; c->params goes before it. */

@@ -406,12 +406,23 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
     return to_server(r, m, len, &f);
 }
 
+/* false: there is no server connection, or no longer. */
+static bool send_batch(struct relay *r)
+{
+    if (!r->is_open || !relay_flush(r)) {
+        return false;
+    }
+    r->b->out_left = r->c->body_discarded ? 0 : r->c->body_left;
+    return true;
+}
+
 /* Works through @data; returns how much of it is dealt with. The rest is the beginning of a message, or waits for the
  * end of a hold. */
 static size_t work(struct client *c, const uint8_t *data, size_t len)
 {
     struct relay
         r; /* not an initialiser: it would clear the out vector, some kilobytes, each time */
+    struct server *s = c->server;
     size_t at = 0;
 
     r.c = c;
@@ -421,6 +432,8 @@ static size_t work(struct client *c, const uint8_t *data, size_t len)
     if (c->lease.state == LEASE_HELD && !attach(&r)) {
         return len;
     }
+    r.outer = s->relay;
+    s->relay = &r;
     while (at < len && c->hold == HOLD_NONE && c->state != CLIENT_CLOSED) {
         size_t taken;
 
@@ -438,13 +451,21 @@ static size_t work(struct client *c, const uint8_t *data, size_t len)
         }
         at += taken;
     }
-    if (r.is_open && relay_flush(&r)) {
-        r.b->out_left = c->body_discarded ? 0 : c->body_left;
-        if (conn_queued(&r.b->conn) >= CONN_HIGH_BYTES && c->hold == HOLD_NONE) {
-            c->hold = HOLD_FULL;
-        }
+    s->relay = r.outer;
+    if (send_batch(&r) && conn_queued(&r.b->conn) >= CONN_HIGH_BYTES && c->hold == HOLD_NONE) {
+        c->hold = HOLD_FULL;
     }
     return at;
+}
+
+void client_relay_leave(struct client *c)
+{
+    for (struct relay *r = c->server->relay; r != NULL; r = r->outer) {
+        if (r->c == c) {
+            (void)send_batch(r); /* false: the connection is gone, and perhaps the client too */
+            r->is_open = false;
+        }
+    }
 }
 
 /* --- bytes that wait --- */

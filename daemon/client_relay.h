@@ -11,9 +11,10 @@
 /* One batch of a client's bytes on its way. Lies on the stack. */
 struct relay {
     struct client *c;
-    struct backend *b; /* NULL: no server connection yet */
-    bool is_open;      /* b is there and alive: out may be used */
-    bool is_silent;    /* the message at hand is a Query without LISTEN */
+    struct backend *b;   /* NULL: no server connection yet */
+    bool is_open;        /* b is there and alive: out may be used */
+    bool is_silent;      /* the message at hand is a Query without LISTEN */
+    struct relay *outer; /* the batch of another client in whose middle this one came; NULL: none */
     struct outvec out;
 };
 

@@ -19,6 +19,7 @@ struct auth_worker;
 struct client;
 struct listener;
 struct metrics_http;
+struct relay;
 struct pidfile;
 struct canon_table;
 struct database;
@@ -67,6 +68,8 @@ struct server {
     struct metrics_http *http;      /* NULL: http_port is 0; owned */
     struct tls_context *client_tls; /* NULL: TLS is not offered */
 
+    struct relay
+        *relay; /* client_relay.c: the batch of a client that is worked on, innermost; NULL: none */
     struct buf
         *spare[SERVER_SPARE_BUFS]; /* empty buffers of clients that waited, for the next ones */
     unsigned n_spare;

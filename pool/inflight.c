@@ -296,5 +296,8 @@ void inflight_fail(struct inflight *f, inflight_void_fn fn, void *arg)
         fn(arg, at(f, 0));
         inflight_pop(f);
     }
-    f->skipping = f->n == 0;
+    if (f->n == 0) {
+        f->skipping = true;
+        f->unsynced = true; /* also when a Query came last: the server skips that as well */
+    }
 }

@@ -4,7 +4,8 @@
 import pytest
 
 from sessions import alternating, one_database, servers, wait_waiting
-from wire import bind, close, copy_data, copy_done, describe, execute, flush, function_call, parse, query, sync
+from wire import (bind, close, copy_data, copy_done, describe, execute, flush, function_call, parse, query, raw, sync,
+                  terminate)
 
 
 @pytest.fixture
@@ -179,3 +180,33 @@ def test_a_drivers_pipeline_goes_on_after_an_error(daemon):
             except Exception as problem:  # pylint: disable=broad-except  # looked at below
                 assert getattr(problem, "sqlstate", None) == "42703"
             assert conn.execute("SELECT 2").fetchone() == (2,)
+
+
+def test_a_query_behind_a_failed_batch_without_a_sync_is_skipped_as_by_postgresql(pgpoold, pg, wire, eventually):
+    """And when the client leaves just then, the server connection is not lent on while it still skips."""
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=1, databases=one_database(pg))
+    for target in (pg, daemon):
+        client = wire(target)
+        client.send(parse("", "SELECT no_such_column"), query("SELECT 'skipped'"))
+        assert client.read_until("E")[-1].code == "42703"
+        client.send(query("SELECT 'skipped too'"), sync())
+        assert [m.kind for m in client.read_until("Z")] == ["Z"]
+        assert client.run("SELECT 'answered'") == [("answered",)]
+    client.send(parse("", "SELECT no_such_column"), query("SELECT 'skipped'"))
+    client.read_until("E")
+    client.close()
+    assert wire(daemon).run("SELECT 'next'") == [("next",)]
+
+
+@pytest.mark.parametrize("end", ["nonsense", "too early", "goodbye"])
+def test_what_a_client_sent_before_its_end_goes_before_our_cleaning(pgpoold, pg, wire, end):
+    """In one packet: the beginning of a batch and what ends the connection. The server must get them in this order."""
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=1, databases=one_database(pg), log_pooler_errors=0)
+    last = {"nonsense": raw("?", 4), "too early": raw("Q", 2), "goodbye": terminate()}[end]
+    for _ in range(20):
+        client = wire(daemon)
+        client.send(parse("", "SELECT 1/0"), bind(), execute(), last)
+        client.expect_closed()
+        following = wire(daemon)
+        assert following.run("SELECT 'mine'") == [("mine",)]
+        following.close()

@@ -65,7 +65,8 @@ static const struct {
     {"execute fails, sync comes later", ">PBE <1! <2! <E*E =0 skip >BE =0 skip >S =1 noskip <Z!"},
     {"describe fails, sync comes later", ">D <E*D skip >PBDdECc =0 >S <Z! noskip"},
     {"close is skipped too", ">PCS <E*PC <Z!"},
-    {"a simple query in front of the sync is skipped", ">PQ <E*PQ =0 skip >QF =0 >S noskip <Z!"},
+    {"a simple query in front of the sync is skipped",
+     ">PQ synced <E*PQ =0 skip open >QF =0 open >S noskip synced <Z!"},
     {"the second segment goes on", ">PBESPBES <E*PBE =5 <Z! <1! <2! <C! <Z!"},
     {"each segment fails", ">PBESPBESPBES <1! <E*BE <Z! <1! <2! <E*E <Z! <E*PBE <Z!"},
     {"a failed segment, then a query", ">PSQ <E*P <Z! <C+ <Z!"},
@@ -251,6 +252,8 @@ static void check_state(struct play *p, const char *word, size_t len)
         {"nocopy", offsetof(struct inflight, copy_in), false},
         {"doubt", offsetof(struct inflight, doubtful), true},
         {"nodoubt", offsetof(struct inflight, doubtful), false},
+        {"open", offsetof(struct inflight, unsynced), true},
+        {"synced", offsetof(struct inflight, unsynced), false},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(states); i++) {
