@@ -146,6 +146,7 @@ static const char limits_ini[] =
     "own = host=127.0.0.1 pool_size=5 min_pool_size=5 reserve_pool_size=2 pool_mode=transaction "
     "server_lifetime=7 query_wait_timeout=8 max_db_connections=11 connect_query='SELECT 1'\n"
     "forced = host=127.0.0.1 user=u\n"
+    "keyed = host=127.0.0.1 user=u password=p\n"
     "[users]\n"
     "u = pool_size=3 reserve_pool_size=1 pool_mode=statement query_timeout=4 query_wait_timeout=6 "
     "max_user_connections=12\n"
@@ -197,8 +198,11 @@ static void test_limits(void **state)
     assert_int_equal(reload_find_user(s, "u")->max_connections, 12);
     assert_true(pool_of(s, "forced", "x")->limits.forced_user);
     assert_ptr_equal(pool_of(s, "forced", "x"), pool_of(s, "forced", "y"));
+    /* Without a password: what that user has proved by a login of its own. */
     assert_ptr_equal(pool_of(s, "forced", "x")->credentials,
-                     &reload_find_database(s, "forced")->forced);
+                     &reload_find_user(s, "u")->credentials);
+    assert_ptr_equal(pool_of(s, "keyed", "x")->credentials,
+                     &reload_find_database(s, "keyed")->forced);
     server_free(s);
 }
 
