@@ -9,6 +9,7 @@
 
 static const char usage[] =
     "Usage: pgpoold [OPTION]... FILE.ini\n"
+    "       pgpoold top [OPTION]... [CONNINFO]\n"
     "  -d, --daemon         go to the background\n"
     "  -q, --quiet          no log lines on stderr\n"
     "  -v, --verbose        more log lines; may be given twice\n"
@@ -18,7 +19,8 @@ static const char usage[] =
     "  -h, --help           print this and exit\n"
     "      --check-config   print every error of the configuration; exit with 1, or with 0 when "
     "there is none\n"
-    "      --help-config    print all options of the configuration and exit\n";
+    "      --help-config    print all options of the configuration and exit\n"
+    "top shows the pools of a running daemon live: pgpoold top --help.\n";
 
 enum { OPT_CHECK_CONFIG = 256, OPT_HELP_CONFIG };
 

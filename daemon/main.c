@@ -13,6 +13,7 @@
 #include "daemon/systemd.h"
 #include "daemon/takeover.h"
 #include "daemon/tls_check.h"
+#include "daemon/top.h"
 #include "daemon/util/hash.h"
 #include "daemon/util/log.h"
 #include "daemon/version.h"
@@ -333,6 +334,9 @@ int main(int argc, char **argv)
 
     (void)signal(SIGPIPE, SIG_IGN); /* a lost peer is an error of write(2), not our end */
     hash_seed_init();
+    if (argc > 1 && strcmp(argv[1], "top") == 0) {
+        return top_main(argc - 1, argv + 1);
+    }
     switch (command_line_read(argc, argv, &cmd)) {
     case COMMAND_RUN:
         return run_daemon(&cmd);

@@ -21,7 +21,8 @@ for set in "$@"; do
             python3-async-timeout python3-sqlalchemy procps libdbd-pg-perl openjdk-17-jre-headless
             libpostgresql-jdbc-java prometheus-pgbouncer-exporter python3-prometheus-client prometheus chromium
             slapd ldap-utils libpam-modules strace nsd pgbouncer haproxy
-            systemd python3-seccomp logrotate bash-completion"
+            systemd python3-seccomp logrotate bash-completion python3-yaml
+            golang-go golang-github-jackc-pgx-v4-dev golang-github-lib-pq-dev"
         # npm fetches pg and playwright-core (tests/integration/npm.py). A Node.js from elsewhere has it; Debian's is a package.
         command -v npm >/dev/null || packages="$packages nodejs npm"
         ;;

@@ -129,6 +129,13 @@ def test_bash_completes_every_option(pgpoold_binary, tmp_path):
     assert completed(["pgpoold", "--ver"], tmp_path) == {"--verbose", "--version"}
 
 
+def test_bash_completes_top_and_its_options(pgpoold_binary, tmp_path):
+    assert completed(["pgpoold", "t"], tmp_path) == {"top"}
+    usage = subprocess.run([pgpoold_binary, "top", "--help"], check=True, capture_output=True, text=True).stdout
+    assert completed(["pgpoold", "top", "-"], tmp_path) == set(re.findall(r"(?m)(?<![\w-])--?[\w][a-z]*", usage))
+    assert completed(["pgpoold", "top", "ho"], tmp_path) == {"host="}
+
+
 def test_bash_completes_files_folders_and_users(tmp_path):
     for name in ("a.ini", "b.txt", "with space.ini"):
         (tmp_path / name).touch()

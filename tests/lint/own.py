@@ -24,7 +24,8 @@ ARROWS = {
 DOORS = {
     "libev": (r"ev\.h", r"\bev_[a-z_]+\s*\(|\bev_(?:run|break|now)\b", r"daemon/util/loop\.[ch]"),
     "libpq": (r"libpq-fe\.h|libpq/.*|postgres_ext\.h", r"\bPQ[a-z][A-Za-z]+\s*\(",
-              r"pool/(backend_connect|cancel|server_cancel)\.c"),
+              # The second: a client of the console, in a process of its own, where libpq's own defaults are wanted.
+              r"pool/(backend_connect|cancel|server_cancel)\.c|daemon/top_query\.c"),
     "inih": (r"ini\.h", r"\bini_parse\w*\s*\(", r"config/ini_file\.c"),
     "libsystemd": (r"systemd/.*", r"\bsd_[a-z]+\w*\s*\(", r"daemon/systemd\.c"),
     "c-ares": (r"ares.*\.h", r"\bares_[a-z_]+\s*\(", r"pool/resolve\w*\.c"),
