@@ -115,6 +115,11 @@ else ifeq ($(FLAVOUR),fuzz)
 CC := $(CLANG)
 FLAVOUR_CFLAGS := -O1 -g $(SAN_FLAGS) -fsanitize=fuzzer-no-link -DFUZZING=1
 FLAVOUR_LDFLAGS := $(SAN_FLAGS)
+else ifeq ($(FLAVOUR),afl)
+CC := afl-clang-fast
+export AFL_QUIET := 1
+FLAVOUR_CFLAGS := -O1 -g $(SAN_FLAGS) -DFUZZING=1
+FLAVOUR_LDFLAGS := $(SAN_FLAGS)
 else ifeq ($(FLAVOUR),coverage)
 FLAVOUR_CFLAGS := -O0 -g --coverage
 FLAVOUR_LDFLAGS := --coverage
@@ -207,7 +212,7 @@ $(DOC_PROG): $(DOC_PROG).o $(LIB)
 
 # ---------------------------------------------------------------------------------------------------- tests
 
-.PHONY: check check-unit check-integration asan valgrind fuzz fuzz-short soak bench bench-quick coverage
+.PHONY: check check-unit check-integration asan valgrind fuzz afl fuzz-short soak bench bench-quick coverage
 SUB = $(MAKE) -j$(JOBS)
 RUN = $(PYTHON) tests/run.py
 TEST_DEPS = packaging/deps.sh build test || { echo '0 passed, 1 failed'; exit 1; }
@@ -242,6 +247,11 @@ fuzz: ## every fuzz target for TIME seconds (60), or one: FUZZ=fuzz_frame TIME=6
 	@packaging/deps.sh build test
 	@$(SUB) FLAVOUR=fuzz fuzz-programs
 	@$(RUN) --fuzz-seconds $(TIME) --fuzz-target '$(FUZZ)' fuzz
+
+afl: ## the same with AFL++: every target for TIME seconds, or one: FUZZ=fuzz_frame TIME=600
+	@packaging/deps.sh build test afl
+	@$(SUB) FLAVOUR=afl fuzz-programs
+	@tests/fuzz/afl.sh '$(TIME)' '$(FUZZ)'
 
 fuzz-short: ## the corpus of every fuzz target, and a few seconds of new inputs each
 	@packaging/deps.sh build test

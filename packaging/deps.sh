@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# Installs the Debian packages that are missing: deps.sh SET..., the sets being build, test, lint, bench, package.
+# Installs the Debian packages that are missing: deps.sh SET..., the sets being build, test, lint, bench, package, afl.
 # Quick when nothing is missing: one look at dpkg's database, no apt. Never leaves a service behind: neither a
 # PostgreSQL cluster on port 5432 nor a started pgbouncer.
 set -eu
@@ -32,11 +32,14 @@ for set in "$@"; do
     package)
         packages="$packages debhelper dpkg-dev fakeroot lintian debootstrap systemd-container rpm rpmlint"
         ;;
+    afl)
+        packages="$packages afl++"
+        ;;
     bench)
         packages="$packages pgbouncer haproxy strace"
         ;;
     *)
-        echo "deps.sh: no set called $set (build, test, lint, bench, package)" >&2
+        echo "deps.sh: no set called $set (build, test, lint, bench, package, afl)" >&2
         exit 2
         ;;
     esac
