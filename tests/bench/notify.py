@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import measure
 from processes import Failed, Instance, Postgres, find_pg_program
-from report import OURS, number, print_table, verdict
+from report import OURS, number, verdict
 
 DIRECT = "direct"
 
@@ -197,12 +197,14 @@ def rows_of(results):
     return rows
 
 
-def print_report(results):
-    print_table("LISTEN and NOTIFY (milliseconds; CPU of pgpoold per round; bytes per subscription)",
-                ["scenario", "all LISTEN", "round trips", "verdict", "bytes", "verdict", "last client", "worst", "CPU",
-                 "deliveries/s", "direct/s"], rows_of(results))
+def tables(results):
+    """(title, header, rows) of each table that has rows."""
     costs = [(name, results.median(COST.name, name, OURS)) for name in COSTS]
-    if costs[0][1]:
-        print_table("User-space instructions per query of a client that does not listen",
-                    ["notify_mode", "instructions", "ratio"],
-                    [[name, number(value, 0), f"{value / costs[0][1]:.4f}" if value else "-"] for name, value in costs])
+    both = [("LISTEN and NOTIFY (milliseconds; CPU of pgpoold per round; bytes per subscription)",
+             ["scenario", "all LISTEN", "round trips", "verdict", "bytes", "verdict", "last client", "worst", "CPU",
+              "deliveries/s", "direct/s"], rows_of(results)),
+            ("User-space instructions per query of a client that does not listen",
+             ["notify_mode", "instructions", "ratio"],
+             [[name, number(value, 0), f"{value / costs[0][1]:.4f}" if value else "-"] for name, value in costs]
+             if costs[0][1] else [])]
+    return [t for t in both if t[2]]

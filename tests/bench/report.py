@@ -146,23 +146,23 @@ def tables(results, titles):
 WORDS = "target: ratio to PgBouncer 1.25; here: the same beside this PgBouncer, which may be leaner."
 
 
-def print_report(results, titles):
-    for title, header, rows in tables(results, titles):
+def print_report(results, titles, more):
+    """@more: tables of other files."""
+    for title, header, rows in [*tables(results, titles), *more]:
         print_table(title, header, rows)
     print(f"\n{WORDS}")
     for note in results.notes:
         print(f"note: {note}")
 
 
-def write_markdown(path, results, titles, heading):
+def write_markdown(path, results, titles, more):
     """The same tables for PERFORMANCE.md."""
     with open(path, "w", encoding="utf-8") as f:
-        f.write(f"{heading}\n")
-        for title, header, rows in tables(results, titles):
-            f.write(f"\n**{title}**\n\n")
+        for title, header, rows in [*tables(results, titles), *more]:
+            f.write(f"**{title}**\n\n")
             for row in [header, ["---", *["--:"] * (len(header) - 1)], *rows]:
                 f.write(f"| {' | '.join(map(str, row))} |\n")
-        f.write(f"\n{WORDS}\n")
+            f.write("\n")
+        f.write(f"{WORDS}\n\n")
         for note in results.notes:
-            f.write(f"\n- {note}")
-        f.write("\n")
+            f.write(f"- {note}\n")

@@ -469,14 +469,13 @@ def main():
         procs.close(args.keep)
         if bench and results.values:
             results.write_csv(args.csv, bench.titles())
-            heading = (f"{machine()}; {'pooler on its own CPU' if procs.pin else 'not pinned'}; "
-                       f"{bench.rounds} rounds of {bench.run_ms} ms, medians; "
-                       f"{time.monotonic() - started:.0f} s in all")
-            print(heading)
+            more = notify.tables(results)
+            print(f"{machine()}; {'pooler on its own CPU' if procs.pin else 'not pinned'}; "
+                  f"{bench.rounds} rounds of {bench.run_ms} ms, medians; "
+                  f"{time.monotonic() - started:.0f} s in all")
             if args.markdown:
-                write_markdown(args.markdown, results, bench.titles(), heading)
-            print_report(results, bench.titles())
-            notify.print_report(results)
+                write_markdown(args.markdown, results, bench.titles(), more)
+            print_report(results, bench.titles(), more)
             print(f"CSV: {args.csv}")
     return status
 
