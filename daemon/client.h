@@ -209,7 +209,9 @@ void client_relay_leave(struct client *c);
 /* Answers what it waits for with an ERROR; it keeps its connection. */
 void client_relay_refuse(struct client *c, const struct pg_error *e);
 /* Tells a client whose login waits that it is logged in. @reported: what servers report; c->params goes before it. */
-void client_welcome(struct client *c, const struct params *reported);
+void client_welcome(struct client *c, struct params *reported);
+/* The server ends: gives back what client_welcome() keeps. */
+void client_welcome_forget(struct server *s);
 void client_replication_begin(struct client *c); /* client_replication.c */
 extern const struct lease_ops client_replication_ops;
 extern const struct lease_ops client_lease_ops;

@@ -95,17 +95,46 @@ static struct params *compose(struct client *c, bool known)
 
 /* --- the welcome --- */
 
-static void put_parameters(struct client *c, const struct params *reported, struct buf *out)
+void client_welcome_forget(struct server *s)
+{
+    struct welcome *w = &s->welcome;
+
+    w->reported = params_unref(w->reported);
+    w->own = params_unref(w->own);
+    buf_done(&w->text);
+}
+
+static void compose_welcome(const struct params *reported, const struct params *own,
+                            struct buf *out)
 {
     for (unsigned i = 0; i < reported->n; i++) {
-        const char *own = params_get(c->params, reported->entries[i].name);
+        const char *value = params_get(own, reported->entries[i].name);
 
         startup_put_parameter(out, reported->entries[i].name,
-                              own != NULL ? own : reported->entries[i].value);
+                              value != NULL ? value : reported->entries[i].value);
     }
 }
 
-void client_welcome(struct client *c, const struct params *reported)
+/* Clients come in swarms of one kind: what the last one was told is mostly right for the next. */
+static void put_parameters(struct client *c, struct params *reported, struct buf *out)
+{
+    struct welcome *w = &c->server->welcome;
+
+    if (w->reported != reported || w->own != c->params) {
+        client_welcome_forget(c->server);
+        w->reported = params_ref(reported);
+        w->own = params_ref(c->params);
+        buf_init(&w->text, out->max);
+        compose_welcome(reported, c->params, &w->text);
+    }
+    if (LIKELY(buf_ok(&w->text))) {
+        (void)buf_append(out, w->text.data, w->text.len); /* a failure sticks */
+    } else {
+        compose_welcome(reported, c->params, out);
+    }
+}
+
+void client_welcome(struct client *c, struct params *reported)
 {
     struct server *s = c->server;
     const char *message = s->config->settings.login_notify_message;

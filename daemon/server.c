@@ -199,6 +199,7 @@ struct server *server_free(struct server *s)
         buf_done(b);
         free(b);
     }
+    client_welcome_forget(s);
     if (s->env != NULL) {
         free_env(s);
     }

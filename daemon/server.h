@@ -52,6 +52,13 @@ struct cancel_figures {
     uint64_t n_circling;  /* passed on too often */
 };
 
+/* The ParameterStatus messages of the last login, and for which parameters they hold. */
+struct welcome {
+    struct params *reported; /* owned reference */
+    struct params *own;      /* owned reference */
+    struct buf text;
+};
+
 struct server {
     struct loop *loop;
     struct resolver *resolver;
@@ -73,6 +80,7 @@ struct server {
     struct buf
         *spare[SERVER_SPARE_BUFS]; /* empty buffers of clients that waited, for the next ones */
     unsigned n_spare;
+    struct welcome welcome;   /* private to client_login.c */
     struct list logins;       /* clients that have not logged in yet, oldest first */
     struct list consoles;     /* clients of the console */
     struct database *console; /* its figures in SHOW STATS; nothing else of it is of use */
