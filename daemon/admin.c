@@ -169,6 +169,12 @@ static void start_show(struct admin_session *a, const struct admin_show_kind *ki
         admin_fail_text(a, a->protocol, "42501", "admin access needed");
         return;
     }
+    if (admin_show_has_fds(kind) && (a->c->conn.tls != NULL || !client_is_own_uid(a->c))) {
+        admin_fail_text(a, a->protocol, "42501",
+                        "descriptors are handed to the daemon's own system user only, over the "
+                        "Unix socket, without TLS");
+        return;
+    }
     if (kind == &admin_show_help) {
         put_help(a);
     } else if (a->protocol == ADMIN_SIMPLE) {
@@ -176,6 +182,7 @@ static void start_show(struct admin_session *a, const struct admin_show_kind *ki
     }
     admin_show_begin(&a->show, kind, portal != NULL ? portal->binary : 0);
     admin_show_limit(&a->show, portal != NULL ? portal->limit : 0);
+    admin_show_send_to(&a->show, &a->c->conn);
     a->pause_us = SLOW_READER_LEAST_US;
     a->work = ADMIN_SHOWS;
 }
@@ -291,20 +298,34 @@ static void suspend_portal(struct admin_session *a)
     a->work = ADMIN_READY;
 }
 
+static void pause_showing(struct admin_session *a)
+{
+    set_timer(a, a->pause_us);
+    a->pause_us = MIN(2 * a->pause_us, SLOW_READER_MOST_US);
+}
+
 /* The next slice. false: not now; it was seen to that work_on() comes again. */
 static bool go_on_showing(struct client *c)
 {
     struct admin_session *a = c->u.admin;
 
+    if (admin_show_has_fds(a->show.kind)) { /* what goes before those rows */
+        flush(c);
+        if (c->state != CLIENT_CONSOLE) {
+            return false;
+        }
+    }
     if (conn_queued(&c->conn) > CONN_LOW_BYTES) {
-        set_timer(a, a->pause_us);
-        a->pause_us = MIN(2 * a->pause_us, SLOW_READER_MOST_US);
+        pause_showing(a);
         return false;
     }
-    a->pause_us = SLOW_READER_LEAST_US;
     switch (admin_show_step(&a->show, c->server, &a->out)) {
     case ADMIN_SHOW_MORE:
+        a->pause_us = SLOW_READER_LEAST_US;
         go_on_later(c);
+        return false;
+    case ADMIN_SHOW_STUCK:
+        pause_showing(a);
         return false;
     case ADMIN_SHOW_DONE:
         admin_show_done(&a->show);

@@ -204,6 +204,11 @@ void admin_show_limit(struct admin_show *show, uint64_t rows)
     show->rows_left = rows > 0 ? rows : UINT64_MAX;
 }
 
+void admin_show_send_to(struct admin_show *show, struct conn *to)
+{
+    show->to = to;
+}
+
 static void forget_place(struct admin_show *show)
 {
     free(show->after_a);
@@ -246,23 +251,45 @@ static bool is_repeated(const struct admin_walk *w, unsigned i)
     return i > 0 && compare(&w->found[i - 1].key, &w->found[i].key) == 0;
 }
 
+/* Sends the row with its descriptor. false: it did not leave. */
+static bool send_with_fd(const struct admin_show *show, struct server *s,
+                         const struct admin_found *f)
+{
+    struct buf out = BUF_INIT(ADMIN_SLICE_MAX_BYTES);
+    struct admin_row row = new_row(show, &out);
+    bool has_left = false;
+
+    row_begin(&row);
+    show->kind->fill(s, f, &row);
+    row_end(&row);
+    if (buf_ok(&out) && conn_queued(show->to) == 0) {
+        has_left = conn_send_fd(show->to, s->loop, out.data, out.len, show->kind->fd_of(f)) ==
+                   CONN_FD_SENT;
+    }
+    buf_done_secret(&out);
+    return has_left;
+}
+
 /* Returns how many of the objects are dealt with. */
 static unsigned put_found(struct admin_show *show, struct server *s, const struct admin_walk *w,
                           struct buf *out)
 {
     struct admin_row row = new_row(show, out);
+    bool has_fds = admin_show_has_fds(show->kind);
     unsigned i;
 
     for (i = 0; i < w->n && (i == 0 || out->len < ADMIN_SLICE_BYTES); i++) {
         if (is_repeated(w, i)) {
             continue;
         }
-        if (show->rows_left == 0) {
+        if (show->rows_left == 0 || (has_fds && !send_with_fd(show, s, &w->found[i]))) {
             break;
         }
-        row_begin(&row);
-        show->kind->fill(s, &w->found[i], &row);
-        row_end(&row);
+        if (!has_fds) {
+            row_begin(&row);
+            show->kind->fill(s, &w->found[i], &row);
+            row_end(&row);
+        }
         show->rows_left--;
     }
     return i;
@@ -285,6 +312,9 @@ static enum admin_show_step step_keyed(struct admin_show *show, struct server *s
     }
     if (show->rows_left == 0) {
         return ADMIN_SHOW_LIMIT;
+    }
+    if (n == 0 && w.n > 0) {
+        return ADMIN_SHOW_STUCK;
     }
     return n == w.n && !w.has_more ? ADMIN_SHOW_DONE : ADMIN_SHOW_MORE;
 }

@@ -118,6 +118,7 @@ struct admin_show_kind {
     /* Either each() and fill(), or rows(). */
     void (*each)(struct server *s, struct admin_walk *w);
     void (*fill)(struct server *s, const struct admin_found *f, struct admin_row *row);
+    int (*fd_of)(const struct admin_found *f); /* set: each row carries this descriptor */
     void (*rows)(struct server *s, struct admin_rows *rows);
     bool is_parameter; /* what a driver may ask for; not in the help */
 };
@@ -129,6 +130,7 @@ struct admin_show {
     uint64_t binary;
     uint64_t n_shown;
     uint64_t rows_left; /* up to the limit */
+    struct conn *to;    /* where rows with descriptors go */
     bool has_after;
     uint64_t after_n;
     char *after_a;
@@ -139,6 +141,7 @@ enum admin_show_step {
     ADMIN_SHOW_MORE,
     ADMIN_SHOW_DONE,
     ADMIN_SHOW_LIMIT, /* as many rows as were asked for; there may be more */
+    ADMIN_SHOW_STUCK, /* a row with a descriptor did not leave: try again later */
     ADMIN_SHOW_NO_MEMORY,
 };
 
@@ -152,9 +155,16 @@ void admin_show_describe(const struct admin_show_kind *kind, uint64_t binary, st
 void admin_show_begin(struct admin_show *show, const struct admin_show_kind *kind, uint64_t binary);
 /* From here on at most @rows; 0: all. */
 void admin_show_limit(struct admin_show *show, uint64_t rows);
-/* Appends the next slice of DataRows. */
+/* Rows with descriptors leave at once, one by one: over @to, on which everything that goes before has been sent. */
+void admin_show_send_to(struct admin_show *show, struct conn *to);
+/* Appends the next slice of DataRows; those with descriptors are sent. */
 MUSTCHECK enum admin_show_step admin_show_step(struct admin_show *show, struct server *s,
                                                struct buf *out);
+/* Has the kind rows with descriptors? */
+static inline bool admin_show_has_fds(const struct admin_show_kind *kind)
+{
+    return kind->fd_of != NULL;
+}
 /* May run twice. */
 void admin_show_done(struct admin_show *show);
 

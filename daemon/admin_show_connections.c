@@ -10,7 +10,9 @@
 #include "protocol/cancel_key.h"
 
 #include <arpa/inet.h>
+#include <inttypes.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -72,8 +74,13 @@ static struct admin_key key_of(enum connection what, uint64_t n)
     return (struct admin_key){.n = (uint64_t)what << 56 | n};
 }
 
+enum which_clients {
+    ALL_CLIENTS,
+    PLAIN_ONLY, /* without TLS */
+};
+
 /* In the order of their keys, so the walk stops when the slice is full. */
-static void each_logged_in(struct server *s, struct admin_walk *w)
+static void see_logged_in(struct server *s, struct admin_walk *w, enum which_clients which)
 {
     uint64_t behind = key_of(CONNECTION_CLIENT, 0).n;
     uint32_t from = 0;
@@ -84,7 +91,8 @@ static void each_logged_in(struct server *s, struct admin_walk *w)
     for (uint32_t i = from; i < s->n_slots && !admin_walk_is_full(w); i++) {
         const struct client *c = s->slots[i];
 
-        if (c != NULL && c->state != CLIENT_CONSOLE) {
+        if (c != NULL && c->state != CLIENT_CONSOLE &&
+            (which == ALL_CLIENTS || c->conn.tls == NULL)) {
             admin_walk_see(w, key_of(CONNECTION_CLIENT, cancel_key_slot(c->vpid)), c,
                            CONNECTION_CLIENT);
         }
@@ -108,7 +116,7 @@ static void each_other(struct server *s, struct admin_walk *w)
 
 static void each_client(struct server *s, struct admin_walk *w)
 {
-    each_logged_in(s, w);
+    see_logged_in(s, w, ALL_CLIENTS);
     if (!admin_walk_is_full(w)) {
         each_other(s, w);
     }
@@ -117,21 +125,39 @@ static void each_client(struct server *s, struct admin_walk *w)
 enum which_backends {
     ALL_BACKENDS,
     BUSY_BACKENDS,
+    MOVABLE_BACKENDS, /* logged in, without TLS */
 };
+
+static bool is_shown(const struct backend *b, enum which_backends which)
+{
+    switch (which) {
+    case ALL_BACKENDS:
+        return true;
+    case BUSY_BACKENDS:
+        return b->state != BACKEND_IDLE;
+    case MOVABLE_BACKENDS:
+        return b->state >= BACKEND_IDLE && b->conn.tls == NULL && conn_is_open(&b->conn);
+    }
+    unreachable();
+}
+
+static void see_list(const struct list *backends, struct admin_walk *w, enum which_backends which)
+{
+    const struct backend *b;
+
+    list_for_each(backends, b, link) {
+        if (is_shown(b, which)) {
+            admin_walk_see(w, key_of(CONNECTION_BACKEND, b->id), b, CONNECTION_BACKEND);
+        }
+    }
+}
 
 static void see_backends(struct server *s, struct admin_walk *w, enum which_backends which)
 {
     for (const struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
          pool = admin_next_pool(s, pool)) {
         for (unsigned i = 0; i < BACKEND_CLOSED; i++) {
-            const struct backend *b;
-
-            if (which == BUSY_BACKENDS && i == BACKEND_IDLE) {
-                continue;
-            }
-            list_for_each(&pool->backends[i], b, link) {
-                admin_walk_see(w, key_of(CONNECTION_BACKEND, b->id), b, CONNECTION_BACKEND);
-            }
+            see_list(&pool->backends[i], w, which);
         }
     }
 }
@@ -352,6 +378,8 @@ static void each_active_socket(struct server *s, struct admin_walk *w)
 
 /* --- descriptors --- */
 
+/* What another process could go on with: no consoles, nobody who is still logging in, and no TLS, whose keys are in our
+ * memory. */
 static void each_fd(struct server *s, struct admin_walk *w)
 {
     const struct listener *l;
@@ -361,7 +389,24 @@ static void each_fd(struct server *s, struct admin_walk *w)
             admin_walk_see(w, key_of(CONNECTION_LISTENER, (uint64_t)l->fd), l, CONNECTION_LISTENER);
         }
     }
-    each_socket(s, w);
+    see_logged_in(s, w, PLAIN_ONLY);
+    if (!admin_walk_is_full(w)) {
+        see_backends(s, w, MOVABLE_BACKENDS);
+    }
+}
+
+static int fd_of(const struct admin_found *f)
+{
+    switch ((enum connection)f->tag) {
+    case CONNECTION_LISTENER:
+        return ((const struct listener *)f->item)->fd;
+    case CONNECTION_BACKEND:
+        return conn_fd(&((const struct backend *)f->item)->conn);
+    case CONNECTION_CLIENT:
+    case CONNECTION_OTHER:
+        return conn_fd(&((const struct client *)f->item)->conn);
+    }
+    unreachable();
 }
 
 static void put_parameter(struct admin_row *row, const struct params *params, const char *name)
@@ -369,21 +414,59 @@ static void put_parameter(struct admin_row *row, const struct params *params, co
     admin_put_name(row, params != NULL ? params_get(params, name) : NULL);
 }
 
-/* Never a secret: the daemon that takes over at an online restart does not ask by SQL. */
 static void put_session(struct admin_row *row, const struct params *params)
 {
     put_parameter(row, params, "client_encoding");
     put_parameter(row, params, "standard_conforming_strings");
     put_parameter(row, params, "DateStyle");
     put_parameter(row, params, "TimeZone");
-    admin_put_null(row);
-    admin_put_null(row);
-    admin_put_null(row);
 }
 
-static void put_fd(struct admin_row *row, const struct conn *linked)
+/* Hexadecimal digits behind @prefix. */
+static void put_hex(struct admin_row *row, const char *prefix, const uint8_t *data, size_t len)
 {
-    admin_put_null(row); /* the cancel key is a secret */
+    static const char digits[] = "0123456789abcdef";
+    char text[2 * BACKEND_KEY_MAX_BYTES + 16];
+    size_t n = strlen(prefix);
+
+    fatal_unless(n + 2 * len < sizeof(text));
+    memcpy(text, prefix, n);
+    for (size_t i = 0; i < len; i++) {
+        text[n++] = digits[data[i] >> 4];
+        text[n++] = digits[data[i] & 15];
+    }
+    text[n] = '\0';
+    admin_put_text(row, text);
+    explicit_bzero(text, sizeof(text));
+}
+
+static void put_cancel_key(struct admin_row *row, uint32_t pid, const uint8_t *key, size_t len)
+{
+    char prefix[16];
+
+    (void)snprintf(prefix, sizeof(prefix), "%08" PRIx32, pid); /* always fits */
+    put_hex(row, prefix, key, len);
+}
+
+/* What @known logs in with. */
+static void put_secrets(struct admin_row *row, const struct credentials *known)
+{
+    if (secret_is_set(&known->password)) {
+        admin_put_name(row, known->password.data);
+    } else {
+        admin_put_text(row, *known->md5 != '\0' ? known->md5 : NULL);
+    }
+    if (known->scram.has_client_key) { /* as PostgreSQL writes a bytea */
+        put_hex(row, "\\x", known->scram.client_key, sizeof(known->scram.client_key));
+        put_hex(row, "\\x", known->scram.server_key, sizeof(known->scram.server_key));
+    } else {
+        admin_put_null(row);
+        admin_put_null(row);
+    }
+}
+
+static void put_link(struct admin_row *row, const struct conn *linked)
+{
     if (linked != NULL) {
         admin_put_int(row, conn_fd(linked));
     } else {
@@ -398,8 +481,41 @@ static void fill_fd_listener(const struct listener *l, struct server *s, struct 
     admin_put_null(row);
     admin_put_null(row);
     put_sockaddr(row, &l->addr, (unsigned)s->config->settings.listen_port);
-    put_fd(row, NULL);
-    put_session(row, NULL);
+    for (unsigned i = 6; i < ARRAY_LEN(fd_columns); i++) {
+        admin_put_null(row);
+    }
+}
+
+static void fill_fd_backend(const struct backend *b, struct admin_row *row)
+{
+    const struct client *c = admin_client_of(b->lease);
+
+    admin_put_int(row, conn_fd(&b->conn));
+    admin_put_text(row, "server");
+    admin_put_name(row, server_user(b));
+    admin_put_name(row, b->pool->db->name);
+    put_backend_address(row, &b->peer, b->port);
+    put_cancel_key(row, b->pid, b->key, b->key_len);
+    put_link(row, c != NULL ? &c->conn : NULL);
+    put_session(row, b->params);
+    put_secrets(row, b->pool->credentials);
+}
+
+static void fill_fd_client(const struct client *c, struct admin_row *row)
+{
+    admin_put_int(row, conn_fd(&c->conn));
+    admin_put_text(row, "client");
+    admin_put_name(row, client_user_name(c));
+    admin_put_name(row, client_database_name(c));
+    put_peer(row, c);
+    if (c->has_long_key) {
+        put_cancel_key(row, c->vpid, c->key.of_many, CANCEL_KEY_LONG_BYTES);
+    } else {
+        put_cancel_key(row, c->vpid, c->key.of_four, CANCEL_KEY_SHORT_BYTES);
+    }
+    put_link(row, c->lease.state == LEASE_HELD ? &c->lease.backend->conn : NULL);
+    put_session(row, c->params);
+    put_secrets(row, &c->user->credentials);
 }
 
 static void fill_fd(struct server *s, const struct admin_found *f, struct admin_row *row)
@@ -407,26 +523,9 @@ static void fill_fd(struct server *s, const struct admin_found *f, struct admin_
     if (f->tag == CONNECTION_LISTENER) {
         fill_fd_listener(f->item, s, row);
     } else if (f->tag == CONNECTION_BACKEND) {
-        const struct backend *b = f->item;
-        const struct client *c = admin_client_of(b->lease);
-
-        admin_put_int(row, conn_is_open(&b->conn) ? conn_fd(&b->conn) : -1);
-        admin_put_text(row, "server");
-        admin_put_name(row, server_user(b));
-        admin_put_name(row, b->pool->db->name);
-        put_backend_address(row, &b->peer, b->port);
-        put_fd(row, c != NULL ? &c->conn : NULL);
-        put_session(row, b->params);
+        fill_fd_backend(f->item, row);
     } else {
-        const struct client *c = f->item;
-
-        admin_put_int(row, conn_fd(&c->conn));
-        admin_put_text(row, "client");
-        admin_put_name(row, client_user_name(c));
-        admin_put_name(row, client_database_name(c));
-        put_peer(row, c);
-        put_fd(row, c->lease.state == LEASE_HELD ? &c->lease.backend->conn : NULL);
-        put_session(row, c->params);
+        fill_fd_client(f->item, row);
     }
 }
 
@@ -448,4 +547,5 @@ const struct admin_show_kind admin_show_fds = {.name = "FDS",
                                                ADMIN_COLUMNS(fd_columns),
                                                .right = ADMIN_FOR_ADMINS,
                                                .each = each_fd,
+                                               .fd_of = fd_of,
                                                .fill = fill_fd};

@@ -179,6 +179,8 @@ void client_log(const struct client *c, enum log_level level, const char *fmt, .
 const char *client_addr(const struct client *c, char ret[CLIENT_ADDR_SIZE]);
 const char *client_database_name(const struct client *c);
 const char *client_user_name(const struct client *c);
+bool client_is_own_uid(
+    const struct client *c); /* is it a process of our own system user, over a Unix socket? */
 
 /* client_idle_timeout: closes the clients of @pool that are idle too long. */
 void client_check_idle(struct pool *pool);

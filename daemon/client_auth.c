@@ -490,16 +490,21 @@ static bool choose_method(struct client *c)
     return true;
 }
 
-/* The daemon's own user may always use the console over the Unix socket. */
-static bool is_own_uid(const struct client *c)
+bool client_is_own_uid(const struct client *c)
 {
     struct ucred cred;
     socklen_t len = sizeof(cred);
+
+    return c->is_unix && getsockopt(conn_fd(&c->conn), SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+           cred.uid == geteuid();
+}
+
+/* The daemon's own user may always use the console over the Unix socket. */
+static bool is_console_owner(const struct client *c)
+{
     const char *user = c->u.login->user;
 
-    return c->is_unix && (strcmp(user, "pgbouncer") == 0 || strcmp(user, "pgpoold") == 0) &&
-           getsockopt(conn_fd(&c->conn), SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
-           cred.uid == geteuid();
+    return (strcmp(user, "pgbouncer") == 0 || strcmp(user, "pgpoold") == 0) && client_is_own_uid(c);
 }
 
 static bool read_replication(struct client *c)
@@ -547,7 +552,7 @@ void client_auth_begin(struct client *c)
                           "no more connections allowed (max_client_conn)");
         return;
     }
-    if (l->is_console && is_own_uid(c)) {
+    if (l->is_console && is_console_owner(c)) {
         l->is_own_uid = true;
         accept_console(c);
         return;

@@ -596,9 +596,7 @@ static pid_t peer_of(int fd)
     struct ucred cred;
     socklen_t len = sizeof(cred);
 
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.uid == geteuid()
-               ? cred.pid
-               : 0;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 ? cred.pid : 0;
 }
 
 static void offer(struct handover *h)
@@ -643,7 +641,7 @@ static void send_complete(struct client *c)
 const char *handover_begin(struct client *c)
 {
     struct server *s = c->server;
-    pid_t peer = c->is_unix ? peer_of(conn_fd(&c->conn)) : 0;
+    pid_t peer = client_is_own_uid(c) ? peer_of(conn_fd(&c->conn)) : 0;
     struct handover *h;
     int fd;
 

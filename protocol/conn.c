@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "protocol/conn.h"
 
+#include "daemon/util/fatal.h"
 #include "daemon/util/num.h"
 
 #include <errno.h>
@@ -317,6 +318,38 @@ bool conn_send(struct conn *c, struct loop *loop, const void *data, size_t len)
     struct iovec iov = {.iov_base = (void *)data, .iov_len = len}; /* never written to */
 
     return conn_sendv(c, loop, &iov, 1);
+}
+
+enum conn_fd_sent conn_send_fd(struct conn *c, struct loop *loop, const void *data, size_t len,
+                               int fd)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.room = {0}};
+    struct iovec iov = {.iov_base = (void *)data, .iov_len = len}; /* never written to */
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.room,
+                         .msg_controllen = sizeof(control.room)};
+    ssize_t sent;
+
+    fatal_unless(c->tls == NULL && c->out == NULL);
+    control.head.cmsg_level = SOL_SOCKET;
+    control.head.cmsg_type = SCM_RIGHTS;
+    control.head.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.head), &fd, sizeof(int));
+    sent = c->broken ? (ssize_t)len : sendmsg(conn_fd(c), &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) {
+        /* ETOOMANYREFS: as many descriptors as we may have open are on their way to processes that do not read */
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ETOOMANYREFS) {
+            return CONN_FD_LATER;
+        }
+        c->broken = true;
+    } else if ((size_t)sent < len && !send_rest(c, loop, &iov, 1, (size_t)sent)) {
+        c->broken = true;
+    }
+    return CONN_FD_SENT;
 }
 
 void conn_on_writable(struct conn *c, struct loop *loop)

@@ -65,6 +65,16 @@ bool conn_has_pending(const struct conn *c);
 MUSTCHECK bool conn_sendv(struct conn *c, struct loop *loop, const struct iovec *iov, int n);
 MUSTCHECK bool conn_send(struct conn *c, struct loop *loop, const void *data, size_t len);
 
+enum conn_fd_sent {
+    CONN_FD_SENT,
+    CONN_FD_LATER, /* nothing was sent: no room in the socket, or too many descriptors on their way */
+};
+
+/* Sends @data and with its first byte a copy of descriptor @fd. Only over a Unix socket, without TLS, with nothing queued. As
+ * conn_send(), a broken connection takes everything; running out of memory breaks it. */
+MUSTCHECK enum conn_fd_sent conn_send_fd(struct conn *c, struct loop *loop, const void *data,
+                                         size_t len, int fd);
+
 /* To be called with LOOP_WRITE from the owner's callback. */
 void conn_on_writable(struct conn *c, struct loop *loop);
 

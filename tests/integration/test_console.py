@@ -12,7 +12,7 @@ import psycopg
 import psycopg2
 import pytest
 
-from account import Port
+from account import Port, server_account
 from cluster import find_bindir
 from daemon_process import PASSWORDS
 from waiting import eventually
@@ -59,8 +59,6 @@ COLUMNS = {
     "MEM": "name size:i used:i free:i memtotal:i",
     "DNS_HOSTS": "hostname ttl addrs",
     "DNS_ZONES": "zonename serial count:i",
-    "FDS": "fd:i task user database addr port:i cancel link:i client_encoding std_strings datestyle timezone password "
-           "scram_client_key scram_server_key",
 }
 
 
@@ -102,7 +100,7 @@ def notices_until(client, kind):
 
 # --- SHOW: form ---
 
-@pytest.mark.parametrize("what", COLUMNS)
+@pytest.mark.parametrize("what", COLUMNS)  # FDS: test_fds.py
 def test_show_has_the_columns_of_pgbouncer(daemon, console, what):
     result = console(daemon).query(f"SHOW {what};")
     assert not result.errors
@@ -110,7 +108,7 @@ def test_show_has_the_columns_of_pgbouncer(daemon, console, what):
     assert result.tags == ["SHOW"] and result.status == "I"
 
 
-@pytest.mark.parametrize("what", [w for w in COLUMNS if w != "FDS"])
+@pytest.mark.parametrize("what", COLUMNS)
 def test_a_stats_user_may_show(daemon, console, what):
     assert not console(daemon, user="stats").query(f"SHOW {what}").errors
 
@@ -371,18 +369,14 @@ def test_dns_hosts_shows_names_that_were_looked_up(pgpoold, pg, wire):
     assert row["hostname"] == "localhost" and "127.0.0.1" in row["addrs"]
 
 
-def test_fds_shows_each_descriptor_and_no_secret(daemon, wire):
-    client = begin(wire(daemon))
-    rows = daemon.show("fds")
-    assert {row["task"] for row in rows} == {"pooler", "client", "server"}
-    assert len({row["fd"] for row in rows}) == len(rows)
-    server = next(row for row in rows if row["task"] == "server")
-    mine = next(row for row in rows if row["task"] == "client" and row["database"] == "test")
-    assert server["link"] == mine["fd"] and mine["link"] == server["fd"]
-    assert mine["client_encoding"] == "UTF8" and mine["std_strings"] == "on"
-    for row in rows:
-        assert row["password"] is row["scram_client_key"] is row["scram_server_key"] is row["cancel"] is None
-    client.run("COMMIT")
+@pytest.mark.parametrize("over", ["tcp", "unix"])
+def test_fds_is_for_the_daemons_own_system_user(daemon, over):
+    host = {"host": daemon.socket_dir} if over == "unix" else {}
+    if over == "unix" and os.geteuid() == server_account().pw_uid:
+        assert daemon.admin("SHOW FDS", **host)  # an admin by password, and the right system user
+        return
+    with pytest.raises(ServerError, match="42501: descriptors are handed to the daemon's own system user only"):
+        daemon.admin("SHOW FDS", **host)
 
 
 def test_active_sockets_leaves_out_who_does_nothing(daemon, wire):

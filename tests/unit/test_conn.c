@@ -255,6 +255,60 @@ static void test_read(void **state)
     assert_int_equal(conn_read(&side.conn, loop, got, sizeof(got)), CONN_EOF);
 }
 
+/* How many bytes, and one descriptor, which is closed: its number; -1: none. */
+static int read_fd(size_t expected)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    char data[64];
+    struct iovec iov = {.iov_base = data, .iov_len = sizeof(data)};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.room,
+                         .msg_controllen = sizeof(control.room)};
+    int fd = -1;
+
+    assert_int_equal(recvmsg(peer_fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC), expected);
+    if (CMSG_FIRSTHDR(&msg) != NULL) {
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
+    }
+    return fd;
+}
+
+static void test_descriptors(void **state)
+{
+    unsigned n = 0;
+    int ends[2];
+    char c = 0;
+    int fd;
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    while (conn_send_fd(&side.conn, loop, "0123456789", 10, ends[1]) == CONN_FD_SENT) {
+        n++;
+        assert_true(n < 1000000);
+    }
+    assert_true(n > 1);
+    assert_int_equal(conn_queued(&side.conn), 0); /* what finds no room is not half sent */
+    for (unsigned i = 0; i < n; i++) {
+        fd = read_fd(10); /* one with each: the kernel does not glue them together */
+        assert_true(fd >= 0);
+        if (i == 0) {
+            assert_int_equal(write(fd, "x", 1), 1);
+        }
+        assert_int_equal(close(fd), 0);
+    }
+    assert_int_equal(read(ends[0], &c, 1), 1);
+    assert_int_equal(c, 'x');
+    peer_goes();
+    assert_int_equal(conn_send_fd(&side.conn, loop, "0123456789", 10, ends[1]), CONN_FD_SENT);
+    assert_true(side.conn.broken);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
 static void test_reset_is_an_error(void **state)
 {
     uint8_t got[4];
@@ -356,6 +410,7 @@ int main(void)
         CONN_TEST(test_reading_and_writing_are_wanted_apart),
         CONN_TEST(test_back_pressure),
         CONN_TEST(test_read),
+        CONN_TEST(test_descriptors),
         CONN_TEST(test_reset_is_an_error),
         CONN_TEST(test_peer_gone_shows_when_reading_only),
         CONN_TEST(test_peer_gone_with_bytes_in_the_queue),
