@@ -19,7 +19,7 @@ for program in build/afl/tests/fuzz/fuzz_*; do
     found=build/afl/found/$name
     rm -rf "$found"
     mkdir -p "$found"
-    if ! afl-fuzz -i "tests/fuzz/corpus/$name" -o "$found" -V "$seconds" -m none -- "$program" >"$found/log" 2>&1; then
+    if ! afl-fuzz -i "tests/fuzz/corpus/$name" -o "$found" -V "$seconds" -m none -t 10000 -- "$program" >"$found/log" 2>&1; then
         echo "$name: afl-fuzz failed:"
         tail -n 5 "$found/log"
         failed=$((failed + 1))
