@@ -212,7 +212,7 @@ $(DOC_PROG): $(DOC_PROG).o $(LIB)
 
 # ---------------------------------------------------------------------------------------------------- tests
 
-.PHONY: check check-unit check-integration asan valgrind fuzz afl fuzz-short soak bench bench-quick coverage
+.PHONY: check check-unit check-integration asan valgrind fuzz afl fuzz-short soak load bench bench-quick coverage
 SUB = $(MAKE) -j$(JOBS)
 RUN = $(PYTHON) tests/run.py
 TEST_DEPS = packaging/deps.sh build test || { echo '0 passed, 1 failed'; exit 1; }
@@ -265,6 +265,10 @@ bench: all ## the benchmarks, with other poolers beside ours
 bench-quick: all ## the benchmarks, short
 	@packaging/deps.sh build test bench
 	@tests/bench/run.sh --quick
+
+load: all ## 10,000 clients over 50 connections for LOAD_MINUTES (10), 50,000 idle ones, 5,000 logins at once: figures
+	@packaging/deps.sh build test bench
+	@$(PYTHON) -B tests/bench/load.py
 
 soak: ## the random tests of isolation and of LISTEN/NOTIFY at length; SOAK=10 times as long as SOAK=1, SEED=any
 	@$(TEST_DEPS)

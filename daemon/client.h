@@ -118,6 +118,8 @@ enum {
 
 /* What is needed until the login is done. */
 struct client_login {
+    struct login_turn turn;
+    struct client *client;     /* whose it is */
     struct listener *listener; /* borrowed; may be NULL: the socket was handed over */
     bool expects_proxy;        /* the header of the PROXY protocol comes first */
     bool tls_tried;            /* SSLRequest was seen */
@@ -192,6 +194,8 @@ void client_on_io(struct loop_io *io, unsigned events); /* client.c: hands on by
 void client_startup_readable(struct client *c);         /* client_startup.c */
 struct client_login *client_login_free(struct client_login *l);
 void client_startup_begin(struct client *c, struct listener *l);
+/* Its place in the line of logins has come up. */
+void client_startup_turn(struct login_turn *turn);
 /* client_proxy.c. The connection came in where only proxies may: is it one? It is closed if not. */
 void client_proxy_begin(struct client *c);
 /* The beginning of u.login->packet: takes the header off. false: not whole yet, or the connection is closed. */

@@ -23,6 +23,7 @@ struct client_login *client_login_free(struct client_login *l)
     if (l == NULL) {
         return NULL;
     }
+    login_turn_leave(&l->turn);
     l->auth = client_auth_free(l->auth);
     buf_done(&l->packet);
     buf_done(&l->reply);
@@ -40,6 +41,7 @@ void client_startup_begin(struct client *c, struct listener *l)
     struct server *s = c->server;
     usec_t timeout_us = s->config->settings.client_login_timeout_us;
 
+    login->client = c;
     login->listener = l;
     login->packet = BUF_INIT(STARTUP_MAX_BYTES);
     login->message = BUF_INIT(AUTH_MAX_BYTES);
@@ -344,12 +346,9 @@ static void expect_end(struct client *c)
     }
 }
 
-void client_startup_readable(struct client *c)
+/* One step of its login. */
+static void step(struct client *c)
 {
-    if (c->state == CLIENT_CANCEL) {
-        expect_end(c);
-        return;
-    }
     if (c->u.login->in_handshake) {
         handshake(c);
         return;
@@ -360,5 +359,33 @@ void client_startup_readable(struct client *c)
         conn_want_read(&c->conn, c->server->loop, false); /* an answer is being looked up: later */
     } else {
         read_auth(c);
+    }
+}
+
+void client_startup_readable(struct client *c)
+{
+    struct login_queue *q = &c->server->login_queue;
+
+    if (c->state == CLIENT_CANCEL) {
+        expect_end(c);
+        return;
+    }
+    if (!login_queue_is_open(q) && !c->u.login->is_busy) {
+        conn_want_read(&c->conn, c->server->loop, false);
+        login_queue_add(q, &c->u.login->turn);
+        return;
+    }
+    login_queue_begin(q);
+    step(c);
+    login_queue_end(q);
+}
+
+void client_startup_turn(struct login_turn *turn)
+{
+    struct client *c = container_of(turn, struct client_login, turn)->client;
+
+    if (c->hold != HOLD_TAKEOVER) { /* thawing it lets it be read */
+        conn_want_read(&c->conn, c->server->loop, true);
+        step(c);
     }
 }

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 64                /* then the others get their turn */
+#define ACCEPTS_IN_A_RUSH 8                /* while logins stand in line, see login_queue.h */
 #define ACCEPTS_AT_THE_END 65536U          /* no backlog is longer */
 #define HANDSHAKE_US (300 * USEC_PER_MSEC) /* those under way take as long as this */
 #define DEFERRED_US \
@@ -579,10 +580,15 @@ static bool accept_one(struct listener *l)
 static void on_accept(struct loop_io *io, unsigned events)
 {
     struct listener *l = container_of(io, struct listener, io);
+    struct login_queue *q = &l->server->login_queue;
+    unsigned n = login_queue_is_open(q) ? ACCEPTS_PER_TURN : ACCEPTS_IN_A_RUSH;
 
     (void)events;
-    for (unsigned i = 0; i < ACCEPTS_PER_TURN && accept_one(l); i++) {
+    login_queue_begin(q);
+    while (n > 0 && accept_one(l)) {
+        n--;
     }
+    login_queue_end(q);
 }
 
 /* --- retiring --- */

@@ -105,6 +105,7 @@ struct server *server_new(struct loop *loop, struct config *config, const char *
     s->env_ops.gap = env_gap;
     s->env_ops.cut = env_cut;
     loop_timer_init(&s->login_timer, client_check_logins);
+    login_queue_init(&s->login_queue, loop, client_startup_turn);
     s->queried_kind = SECRET_KIND_SCRAM;
     s->started_us = clock_now_us();
     s->started_wall_us = clock_wall_now_us();
@@ -192,6 +193,7 @@ struct server *server_free(struct server *s)
     stats_stop(s);
     s->http = metrics_http_free(s->http);
     loop_timer_stop(s->loop, &s->login_timer);
+    login_queue_done(&s->login_queue);
     admin_suspend_done(s);
     while (s->n_spare > 0) {
         struct buf *b = s->spare[--s->n_spare];

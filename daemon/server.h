@@ -6,6 +6,7 @@
 
 #include "config/config.h"
 #include "daemon/command_line.h"
+#include "daemon/login_queue.h"
 #include "daemon/util/list.h"
 #include "daemon/util/loop.h"
 #include "pool/env.h"
@@ -80,8 +81,9 @@ struct server {
     struct buf
         *spare[SERVER_SPARE_BUFS]; /* empty buffers of clients that waited, for the next ones */
     unsigned n_spare;
-    struct welcome welcome;   /* private to client_login.c */
-    struct list logins;       /* clients that have not logged in yet, oldest first */
+    struct welcome welcome; /* private to client_login.c */
+    struct list logins;     /* clients that have not logged in yet, oldest first */
+    struct login_queue login_queue;
     struct list consoles;     /* clients of the console */
     struct database *console; /* its figures in SHOW STATS; nothing else of it is of use */
     struct loop_timer login_timer;

@@ -28,6 +28,11 @@ void clock_update(void)
     }
 }
 
+usec_t clock_read_us(void)
+{
+    return faked ? clock_turn_us : read_clock_us(CLOCK_MONOTONIC);
+}
+
 uint64_t clock_wall_of_us(usec_t at_us)
 {
     uint64_t wall_us = clock_wall_now_us();

@@ -26,6 +26,9 @@ void clock_update(void);
 /* The wall-clock moment that belongs to the monotonic moment @at_us, microseconds since the epoch. */
 uint64_t clock_wall_of_us(usec_t at_us);
 
+/* Monotonic time read afresh: for measuring what a piece of this turn takes. */
+usec_t clock_read_us(void);
+
 /* Wall-clock now, read afresh, microseconds since the epoch. */
 uint64_t clock_wall_now_us(void);
 

@@ -215,7 +215,19 @@ static void finish(struct lg *lg, struct lg_client *c)
     } else {
         c->state = CL_READY;
     }
-    if (may_start(lg)) {
+    if (pace_is_on(lg)) {
+        pace_rest(lg, c);
+        work_start_rested(lg);
+    } else if (may_start(lg)) {
+        start(lg, c);
+    }
+}
+
+void work_start_rested(struct lg *lg)
+{
+    struct lg_client *c;
+
+    while (may_start(lg) && (c = pace_next(lg)) != NULL) {
         start(lg, c);
     }
 }
@@ -226,6 +238,14 @@ void work_start_all(struct lg *lg)
 
     lg->running = true;
     lg->started = 0;
+    if (pace_is_on(lg)) {
+        for (unsigned at = lg->n_rest == 0 && lg->n_busy == 0 ? 0 : lg->n_all; at < lg->n_all;
+             at++) {
+            pace_rest(lg, &lg->clients[at]);
+        }
+        work_start_rested(lg);
+        return;
+    }
     for (; i < lg->n_all && may_start(lg); i++) {
         start(lg, &lg->clients[i]);
     }

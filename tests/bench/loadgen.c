@@ -17,6 +17,14 @@
 #define N_EVENTS 512
 #define STALL_US 30000000u
 
+static volatile sig_atomic_t ended_early;
+
+static void end_early(int sig)
+{
+    (void)sig;
+    ended_early = 1;
+}
+
 static const char *const mode_names[LG_MODES] = {"simple",   "extended", "prepared", "begin",
                                                  "pipeline", "connect",  "big",      "copyin",
                                                  "copyout",  "idle",     "fairness", "notify"};
@@ -37,6 +45,8 @@ static const struct option longs[] = {{"mode", required_argument, NULL, 'm'},
                                       {"connecting", required_argument, NULL, 'C'},
                                       {"tls", no_argument, NULL, 'T'},
                                       {"tls-resume", no_argument, NULL, 'R'},
+                                      {"active", required_argument, NULL, 'a'},
+                                      {"pause", required_argument, NULL, 'z'},
                                       {"hold", no_argument, NULL, 'H'},
                                       {"pid", required_argument, NULL, 'P'},
                                       {0}};
@@ -102,7 +112,13 @@ static void take_option(struct lg_options *o, int opt, const char *arg)
         o->count = number_arg("count", arg, UINT32_MAX);
         break;
     case 'C':
-        o->connecting = (unsigned)number_arg("connecting", arg, 4096);
+        o->connecting = (unsigned)number_arg("connecting", arg, 60000);
+        break;
+    case 'a':
+        o->active = (unsigned)number_arg("active", arg, 60000);
+        break;
+    case 'z':
+        o->pause_us = milliseconds_arg("pause", arg);
         break;
     case 'T':
         o->tls = TLS_ON;
@@ -123,7 +139,7 @@ static void take_option(struct lg_options *o, int opt, const char *arg)
         die("usage: loadgen --mode M --clients N --host ADDRESS|FOLDER --port N [--database D] "
             "[--user U] [--password W]\n  [--duration MS | --count N] [--warmup MS] [--query SQL] "
             "[--depth N] [--size BYTES] [--tls | --tls-resume]\n  [--hold] [--pid N]... "
-            "[--connecting N]");
+            "[--connecting N] [--active N] [--pause MS]; SIGINT ends the measured time early");
     }
 }
 
@@ -154,13 +170,17 @@ static void turn(struct lg *lg, uint64_t until_us)
 {
     struct epoll_event events[N_EVENTS];
     uint64_t now = now_us();
-    uint64_t left = until_us > now ? until_us - now : 0;
+    uint64_t left;
     int i, n;
+
+    until_us = pace_until_us(lg, until_us);
+    left = until_us > now ? until_us - now : 0;
 
     n = epoll_wait(lg->epoll_fd, events, N_EVENTS, (int)((left + 999) / 1000));
     for (i = 0; i < n; i++) {
         client_event(lg, events[i].data.ptr, events[i].events);
     }
+    work_start_rested(lg);
 }
 
 static void connect_all(struct lg *lg)
@@ -187,7 +207,8 @@ static void run_until(struct lg *lg, uint64_t until_us)
 {
     uint64_t done = lg->stats.transactions, moved = lg->stats.bytes, last_us = now_us(), now;
 
-    while ((now = now_us()) < until_us && (lg->opt.mode == MODE_IDLE || lg->n_busy > 0)) {
+    while ((now = now_us()) < until_us && !ended_early &&
+           (lg->opt.mode == MODE_IDLE || lg->n_busy > 0 || (lg->running && lg->n_rest > 0))) {
         turn(lg, until_us < now + 1000000 ? until_us : now + 1000000);
         if (lg->stats.transactions != done || lg->stats.bytes != moved ||
             lg->opt.mode == MODE_IDLE) {
@@ -247,6 +268,7 @@ int main(int argc, char **argv)
     take_options(&lg.opt, argc, argv);
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* never outlives the bench, whatever ended it */
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGINT, end_early);
     raise_fd_limit();
     lg.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (lg.opt.tls != TLS_OFF) {
@@ -262,6 +284,7 @@ int main(int argc, char **argv)
         lg.clients[i].index = i;
         lg.clients[i].fd = -1;
     }
+    pace_prepare(&lg);
     if (lg.opt.mode != MODE_CONNECT) {
         connect_all(&lg);
     }

@@ -45,6 +45,8 @@ struct lg_options {
     unsigned n_clients;
     unsigned depth;      /* of a pipeline */
     unsigned connecting; /* logins at a time, while the clients come up */
+    unsigned active;     /* transactions at a time; 0: all clients */
+    uint64_t pause_us;   /* of a client between two transactions */
     uint64_t size;       /* bytes of a big result or COPY */
     uint64_t duration_us;
     uint64_t warmup_us;
@@ -84,7 +86,8 @@ struct lg_client {
     unsigned ready_missing; /* ReadyForQuery still to come in this step */
     uint64_t copy_left;
     uint64_t started_us;
-    uint64_t done; /* transactions in the measured time */
+    uint64_t due_us; /* not before then is its next transaction */
+    uint64_t done;   /* transactions in the measured time */
 };
 
 struct lg_step {
@@ -126,7 +129,10 @@ struct lg {
     unsigned n_busy;
     uint64_t started;       /* transactions begun, for --count */
     uint64_t round_missing; /* MODE_NOTIFY: deliveries to come */
-    bool running;           /* clients begin the next transaction by themselves */
+    unsigned *rest;         /* a ring of clients that rest, lg_pace.c; NULL: nobody does */
+    unsigned rest_at;
+    unsigned n_rest;
+    bool running; /* clients begin the next transaction by themselves */
     int epoll_fd;
     SSL_CTX *tls;
 };
@@ -138,9 +144,18 @@ void client_close(struct lg *lg, struct lg_client *c);
 void client_event(struct lg *lg, struct lg_client *c, uint32_t events);
 void client_send(struct lg *lg, struct lg_client *c, const void *data, size_t len);
 
+/* lg_pace.c */
+void pace_prepare(struct lg *lg);
+bool pace_is_on(const struct lg *lg);
+void pace_rest(struct lg *lg, struct lg_client *c);
+struct lg_client *pace_next(struct lg *lg); /* whose turn it is; NULL: nobody's yet */
+uint64_t pace_until_us(const struct lg *lg,
+                       uint64_t until_us); /* when somebody's turn may come, at most @until_us */
+
 /* lg_work.c */
 void work_build(struct lg *lg);
 void work_start_all(struct lg *lg);
+void work_start_rested(struct lg *lg);
 void work_logged_in(struct lg *lg, struct lg_client *c);
 void work_ready_for_query(struct lg *lg, struct lg_client *c);
 void work_copy_pump(struct lg *lg, struct lg_client *c);

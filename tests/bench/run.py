@@ -24,7 +24,7 @@ from report import OURS, PEER, Results, print_report, write_markdown  # noqa: E4
 PROGRAMS = {
     "nullserver": ("nullserver.c", "null_session.c", "null_query.c"),
     "notifyload": ("notify_load.c",),
-    "loadgen": ("loadgen.c", "lg_client.c", "lg_work.c", "lg_stats.c"),
+    "loadgen": ("loadgen.c", "lg_client.c", "lg_work.c", "lg_pace.c", "lg_stats.c"),
 }
 COMMON = ("bench_util.c", "bench_scram.c")
 CFLAGS = ("-O2 -std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes "
