@@ -147,8 +147,15 @@ static size_t iov_total(const struct iovec *iov, int n)
     return total;
 }
 
-/* Writes as much as goes. The result says how much went; a broken stream swallows everything, its end shows when it is
- * read. */
+/* A broken stream swallows everything, and its end shows when it is read. The peer knows nothing of a failure of our own (no
+ * memory for TLS or in the kernel), so it is we who end it. What it has said already can be read. */
+static void give_up(struct conn *c)
+{
+    c->broken = true;
+    (void)shutdown(loop_io_fd(&c->io), SHUT_RDWR); /* fails when the peer has ended it */
+}
+
+/* Writes as much as goes. The result says how much went. */
 static size_t write_plain(struct conn *c, const struct iovec *iov, int n)
 {
     int fd = loop_io_fd(&c->io);
@@ -166,7 +173,7 @@ static size_t write_plain(struct conn *c, const struct iovec *iov, int n)
         return (size_t)sent;
     }
     if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-        c->broken = true;
+        give_up(c);
     }
     return 0;
 }
@@ -184,7 +191,7 @@ static size_t write_tls(struct conn *c, const uint8_t *data, size_t len)
             continue;
         }
         if (result != TLS_WANT_WRITE && result != TLS_WANT_READ) {
-            c->broken = true;
+            give_up(c);
         }
         break;
     }

@@ -468,7 +468,8 @@ enum tls_result tls_peek_foreign(void *ssl, void *buf, size_t len, size_t *ret_n
 
 bool tls_pending(const struct tls *tls)
 {
-    return tls->early != NULL || (!tls->starved && SSL_has_pending(tls->ssl) != 0);
+    return tls->dead != TLS_DONE || tls->early != NULL ||
+           (!tls->starved && SSL_has_pending(tls->ssl) != 0);
 }
 
 const char *tls_error(const struct tls *tls)

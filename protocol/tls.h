@@ -124,8 +124,8 @@ MUSTCHECK enum tls_result tls_peek_foreign(void *ssl, void *buf, size_t len, siz
 
 /* -- questions -- */
 
-/* Bytes have left the socket but not been read yet: call tls_read() again before sleeping on the
- * descriptor. */
+/* Bytes have left the socket but not been read yet, or the end was found behind those that were: call tls_read() again
+ * before sleeping on the descriptor, which may have nothing more to tell. */
 bool tls_pending(const struct tls *tls);
 /* Why the last call gave TLS_ERROR; "" if none did. Valid until tls_free(). */
 const char *tls_error(const struct tls *tls);
