@@ -179,10 +179,7 @@ struct client *client_new(struct server *s, struct listener *l, int fd, const st
 
 static void free_later(struct loop_deferred *work)
 {
-    struct client_grave *grave = container_of(work, struct client_grave, work);
-
-    free(grave->c);
-    free(grave);
+    free(container_of(work, struct client, grave));
 }
 
 /* Takes it out of every list and count. */
@@ -287,7 +284,6 @@ static bool may_log_end(const struct client *c)
 static void close_now(struct client *c, const char *sqlstate, const char *reason)
 {
     struct server *s = c->server;
-    struct client_grave *grave = malloc(sizeof(*grave));
     unsigned long long age_s = (clock_now_us() - c->connect_us) / USEC_PER_SEC;
 
     if (s->config->settings.log_disconnections && c->state != CLIENT_CANCEL && may_log_end(c)) {
@@ -303,10 +299,8 @@ static void close_now(struct client *c, const char *sqlstate, const char *reason
     conn_done(&c->conn, s->loop);
     release_memory(c);
     c->state = CLIENT_CLOSED;
-    if (grave != NULL) {
-        *grave = (struct client_grave){.c = c};
-        loop_defer(s->loop, &grave->work, free_later);
-    } /* else it is lost: a leak of some hundred bytes is better than a use after free */
+    c->grave = (struct loop_deferred){.next = NULL};
+    loop_defer(s->loop, &c->grave, free_later);
     server_changed(s);
 }
 

@@ -56,7 +56,10 @@ enum client_hold {
 };
 
 struct client {
-    struct list_node link; /* in server->logins, server->consoles, pool->clients */
+    union {
+        struct list_node link;      /* in server->logins, server->consoles, pool->clients */
+        struct loop_deferred grave; /* CLIENT_CLOSED: freed at the end of the turn */
+    };
     struct server *server;
     struct pool *pool;         /* NULL before the login and on the console */
     struct database *database; /* as soon as it is counted */
@@ -137,12 +140,6 @@ struct client_login {
     char *user;
     struct auth *auth;   /* client_auth.c's own */
     struct params *want; /* startup values as the client wrote them; owned reference */
-};
-
-/* Keeps a closed client until the end of the turn. */
-struct client_grave {
-    struct loop_deferred work;
-    struct client *c;
 };
 
 /* --- life --- */

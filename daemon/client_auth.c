@@ -11,6 +11,7 @@
 #include "daemon/util/fatal.h"
 #include "protocol/scram_cache.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -165,9 +166,11 @@ static bool read_startup(struct client *c)
     if (ok) {
         l->want = params_intern(c->server->env->params, w.entries, w.n);
         ok = l->want != NULL && l->user != NULL && l->database != NULL;
-        if (!ok) {
+        if (l->want == NULL && errno == E2BIG) {
             client_close_text(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED,
                               "startup parameters are too long");
+        } else if (!ok) {
+            client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         }
     }
     for (unsigned i = 0; i < w.n_owned; i++) {

@@ -79,12 +79,22 @@ static bool make_scram(struct client *c, enum scram_mechanism mechanism)
     return a->scram != NULL;
 }
 
+static void refuse(struct client *c, enum scram_verdict verdict)
+{
+    if (verdict == SCRAM_E_INTERNAL) {
+        client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+    } else {
+        client_auth_reject(c, "SASL authentication failed");
+    }
+}
+
 static void on_client_first(struct client *c, const void *msg, size_t len)
 {
     struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
+    enum scram_verdict verdict = scram_server_first(c->u.login->auth->scram, msg, len, &out);
 
-    if (scram_server_first(c->u.login->auth->scram, msg, len, &out) != SCRAM_OK) {
-        client_auth_reject(c, "SASL authentication failed");
+    if (verdict != SCRAM_OK) {
+        refuse(c, verdict);
     } else {
         client_auth_send(c, AUTH_SASL_CONTINUE, out.data, out.len);
     }
@@ -113,7 +123,7 @@ static void on_sasl_initial(struct client *c, const uint8_t *body, size_t len)
     }
     a->expects_initial = false;
     if (!make_scram(c, mechanism)) {
-        client_auth_reject(c, "SASL authentication failed");
+        client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
     } else if (data == NULL) {
         client_auth_send(c, AUTH_SASL_CONTINUE, NULL, 0);
         a->expects_first = true;
@@ -128,11 +138,12 @@ static void on_client_final(struct client *c, const uint8_t *body, size_t len)
     struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);
     struct buf *reply = &c->u.login->reply;
     size_t start;
+    enum scram_verdict verdict = scram_server_final(a->scram, body, len, &out);
 
-    if (scram_server_final(a->scram, body, len, &out) != SCRAM_OK || a->is_mock) {
+    if (verdict != SCRAM_OK || a->is_mock) {
         buf_done(&out);
         (void)!client_secret_find_again(c, NULL, 0); /* its proof was for the old one's salt */
-        client_auth_reject(c, "SASL authentication failed");
+        refuse(c, verdict);
         return;
     }
     (void)!scram_server_keys(a->scram, &a->learnt); /* none: then it is not passed through */

@@ -10,6 +10,7 @@
 #include "daemon/util/fatal.h"
 #include "daemon/util/log.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -218,6 +219,10 @@ static void on_granted(struct lease *l)
     struct outvec out;
     bool is_open;
 
+    if (want == NULL && errno != E2BIG) {
+        client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
+        return;
+    }
     if (want == NULL) {
         client_close_text(c, SQLSTATE_PROGRAM_LIMIT_EXCEEDED, "too many startup parameters");
         return;

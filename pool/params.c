@@ -4,6 +4,7 @@
 #include "daemon/util/fatal.h"
 #include "daemon/util/hash.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -142,6 +143,7 @@ static struct params *intern_sorted(struct params_table *t, const struct param *
     size_t at;
 
     if (bytes > PARAMS_MAX_BYTES) {
+        errno = E2BIG;
         return NULL;
     }
     for (p = t->buckets[hash & (t->n_buckets - 1)]; p != NULL; p = p->next) {
@@ -151,6 +153,7 @@ static struct params *intern_sorted(struct params_table *t, const struct param *
     }
     p = make(entries, n, bytes);
     if (p == NULL) {
+        errno = ENOMEM;
         return NULL;
     }
     if (t->n >= 2 * t->n_buckets) {
@@ -170,6 +173,7 @@ struct params *params_intern(struct params_table *t, const struct param *entries
     struct param sorted[PARAMS_MAX];
 
     if (n > PARAMS_MAX) {
+        errno = E2BIG;
         return NULL;
     }
     if (n > 0) {
@@ -204,7 +208,11 @@ struct params *params_with(struct params_table *t, const struct params *p, const
         entries[n].value = value;
         n++;
     }
-    return n > PARAMS_MAX ? NULL : intern_sorted(t, entries, n);
+    if (n > PARAMS_MAX) {
+        errno = E2BIG;
+        return NULL;
+    }
+    return intern_sorted(t, entries, n);
 }
 
 struct params *params_ref(struct params *p)

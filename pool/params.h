@@ -37,7 +37,8 @@ struct params_table *params_table_new(void);
 struct params_table *params_table_free(struct params_table *t);
 size_t params_table_count(const struct params_table *t);
 
-/* The set with these entries (unsorted, names distinct); a reference for the caller. NULL: out of memory or too many. */
+/* The set with these entries (unsorted, names distinct); a reference for the caller. NULL: out of memory (errno is
+ * ENOMEM) or too many (E2BIG). */
 MUSTCHECK struct params *params_intern(struct params_table *t, const struct param *entries,
                                        unsigned n);
 /* The set @p (NULL: the empty one) with @name changed to @value, or without it (@value NULL). A new reference; @p keeps
