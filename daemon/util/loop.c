@@ -4,6 +4,7 @@
 #include "daemon/util/fatal.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,6 +76,92 @@ static void run_deferred(struct loop *loop)
     }
 }
 
+static void on_syserr(const char *msg) EV_NOEXCEPT
+{
+    fatal_exit("event loop: %s: %s", msg != NULL ? msg : "?", strerror(errno));
+}
+
+/* libev's arrays double when there are more descriptors or timers than ever before, and there is no way back into its caller
+ * when memory is short then. So the memory for each of them to double once is kept ready. Nobody touches it, so it costs
+ * addresses, not pages. Until it is there again those who need more memory than libev, new connections, get none.
+ * No state of a loop: libev's allocator is the process's. */
+#define SPARES 8 /* arrays of libev and the loop's own */
+#define SPARE_MIN_BYTES ((size_t)4096)
+
+static struct {
+    void *at[SPARES];
+    size_t size[SPARES];
+    size_t wanted; /* bytes of each */
+    bool complete;
+} spares = {.wanted = SPARE_MIN_BYTES};
+
+static void fill_spares(void)
+{
+    spares.complete = true;
+    for (unsigned i = 0; i < SPARES; i++) {
+        void *fresh = NULL;
+
+        if (spares.at[i] != NULL && spares.size[i] >= spares.wanted) {
+            continue;
+        }
+        fresh = malloc(spares.wanted);
+        if (fresh == NULL) {
+            spares.complete = false; /* tried again in the next turn */
+            return;
+        }
+        free(spares.at[i]);
+        spares.at[i] = fresh;
+        spares.size[i] = spares.wanted;
+    }
+}
+
+static void free_spares(void)
+{
+    for (unsigned i = 0; i < SPARES; i++) {
+        free(spares.at[i]);
+        spares.at[i] = NULL;
+    }
+    spares.complete = false;
+}
+
+static void *take_spare(void *ptr, size_t size)
+{
+    for (unsigned i = 0; i < SPARES; i++) {
+        void *spare = spares.at[i];
+
+        if (spare == NULL || spares.size[i] < size) {
+            continue;
+        }
+        if (ptr != NULL) {
+            memcpy(spare, ptr, MIN(malloc_usable_size(ptr), size));
+            free(ptr);
+        }
+        spares.at[i] = NULL;
+        spares.complete = false;
+        return spare;
+    }
+    fatal_exit("event loop: out of memory");
+}
+
+static void *allocate(void *ptr, long size) EV_NOEXCEPT
+{
+    void *fresh;
+
+    if (size == 0) {
+        free(ptr);
+        return NULL;
+    }
+    fresh = realloc(ptr, (size_t)size);
+    if (fresh == NULL) {
+        return take_spare(ptr, (size_t)size);
+    }
+    if ((size_t)size * 2 > spares.wanted) {
+        spares.wanted = (size_t)size * 2;
+        spares.complete = false;
+    }
+    return fresh;
+}
+
 static void on_prepare(struct ev_loop *ev, struct ev_prepare *w, int revents)
 {
     struct loop *loop = container_of(w, struct loop, prepare);
@@ -83,25 +170,9 @@ static void on_prepare(struct ev_loop *ev, struct ev_prepare *w, int revents)
     (void)revents;
     loop->turns++;
     run_deferred(loop);
-}
-
-static void on_syserr(const char *msg) EV_NOEXCEPT
-{
-    fatal_exit("event loop: %s: %s", msg != NULL ? msg : "?", strerror(errno));
-}
-
-static void *allocate(void *ptr, long size) EV_NOEXCEPT
-{
-    if (size == 0) {
-        free(ptr);
-        return NULL;
+    if (!spares.complete) {
+        fill_spares();
     }
-    ptr = realloc(ptr, (size_t)size);
-    if (ptr == NULL) {
-        /* libev's arrays grow with the highest descriptor only; there is no way back into the caller */
-        fatal_exit("event loop: out of memory");
-    }
-    return ptr;
 }
 
 struct loop *loop_new(void)
@@ -144,6 +215,7 @@ struct loop *loop_free(struct loop *loop)
     ev_check_stop(loop->ev, &loop->check);
     ev_loop_destroy(loop->ev);
     free(loop->again);
+    free_spares();
     free(loop);
     return NULL;
 }
