@@ -385,7 +385,7 @@ install-check: $(PROGRAM) $(MAN_PAGES) ## installs into a folder of its own, loo
 	packaging/check-hardening.sh build/install-check$(BINDIR)/pgpoold
 	build/install-check$(BINDIR)/pgpoold --version
 	grep -q '^ExecStart=$(BINDIR)/pgpoold $(CONFDIR)/pgpoold.ini$$' build/install-check$(UNITDIR)/pgpoold.service
-	for f in $(MANDIR)/man1/pgpoold.1 $(MANDIR)/man5/pgpoold.ini.5 $(UNITDIR)/pgpoold.socket $(UNITDIR)/pgpoold@.service \
+	for f in $(MANDIR)/man1/pgpoold.1 $(MANDIR)/man5/pgpoold.ini.5 $(MANDIR)/man7/pgpoold-guide.7 $(UNITDIR)/pgpoold.socket $(UNITDIR)/pgpoold@.service \
 		$(SYSUSERSDIR)/pgpoold.conf $(TMPFILESDIR)/pgpoold.conf $(COMPLETIONDIR)/pgpoold $(DOCDIR)/pgpoold.ini.example \
 		$(LOGROTATEDIR)/pgpoold; do test -s build/install-check$$f || { echo "$$f is missing"; exit 1; }; done
 	for f in pgpoold.ini userlist.txt; do \

@@ -187,7 +187,7 @@ listen shop
 
 
 def test_haproxy_follows_readiness(http, pg, worker_dir, eventually):
-    """As pgpoold(1) has it."""
+    """The check alone; all of the file of pgpoold-guide(7) is run by test_documentation.py."""
     daemon, web = http(databases={"shop": f"host={pg.host} port={pg.port} dbname=test"}, server_login_retry=1)
     front = Port()
     path = worker_dir / "haproxy.cfg"
