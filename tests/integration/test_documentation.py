@@ -326,7 +326,8 @@ def test_clients_wait(readme):
     assert "remote_pid" in outputs[2] and "link" in outputs[3] and "current_connections" in outputs[4] and "paused" in outputs[4]
     guide = next(page for page in PAGES if "guide" in page.name).read_text().replace("\\", "")
     known = run(readme, readme.daemon.binary, "--help-config") + "max_connections"  # that one is PostgreSQL's
-    for option in re.findall(r"_((?:max|min|query|server|client|reserve|default|idle|log|http|abandoned)_[a-z_]+)_", guide):
+    for option in re.findall(r"(?<!\w)_((?:max|min|query|server|client|reserve|default|idle|log|http)_[a-z_]*[a-z])(?: = [^_]*)?_(?!\w)",
+                             guide):
         assert re.search(rf"\b{option}\b", known), option
 
 
