@@ -703,9 +703,11 @@ void pool_connect_failed(struct pool *pool, const struct pg_error *e, bool from_
     if (alive > 0) {
         return; /* who waits will be served by the others */
     }
-    /* What the server itself says is for everybody who waits. That it cannot be reached is for those who are logging
-     * in; a query goes on waiting, up to query_wait_timeout: a restart of the server is no error then. */
-    pool_fail_waiters(pool, e, !from_server);
+    /* What the server itself says is for everybody who waits. That it cannot be reached, or is just starting, is for
+     * those who are logging in; a query goes on waiting, up to query_wait_timeout: a restart of the server is no error
+     * then. */
+    pool_fail_waiters(pool, e,
+                      !from_server || strcmp(e->sqlstate, SQLSTATE_CANNOT_CONNECT_NOW) == 0);
 }
 
 /* --- closing --- */

@@ -140,7 +140,8 @@ def test_a_long_query_counts_for_transaction_timeout(one_server, pg, wire, event
     client.send(query(SLEEPS))
     assert last_words(client) == ("25P04", "transaction timeout")
     assert wire(daemon).run("SELECT 1") == [("1",)]
-    eventually(lambda: not [row for row in pg.activity("test") if row["state"] == "active"])
+    pids = {row["remote_pid"] for row in daemon.show("servers", database="test")}
+    eventually(lambda: not [row for row in pg.activity("test") if row["state"] == "active" and row["pid"] in pids])
 
 
 def test_a_client_idle_in_its_transaction_is_ended(one_server, wire):
