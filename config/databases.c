@@ -4,6 +4,7 @@
 #include "config/databases.h"
 
 #include "config/conninfo.h"
+#include "config/require_auth.h"
 #include "daemon/util/num.h"
 
 #include <stdio.h>
@@ -221,7 +222,12 @@ static bool name_is_reserved(const char *name)
 static void database_finish(struct database_config *d, const struct entry_place *at)
 {
     unsigned n = count_items(d->host);
+    struct require_auth require;
+    char why[CONFIG_WHY_SIZE];
 
+    if (!require_auth_parse(d->require_auth, &require, why, sizeof(why))) {
+        fault(at, "require_auth", "%s", why);
+    }
     if (name_is_reserved(d->name)) {
         fault(at, "", "the name is reserved for the console: any other");
     }
@@ -350,6 +356,8 @@ bool database_config_same_target(const struct database_config *a, const struct d
         "application_name",
         "load_balance_hosts",
         "target_session_attrs",
+        "channel_binding",
+        "require_auth",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {

@@ -58,6 +58,8 @@ struct database_config {
     char *application_name;
     enum load_balance_hosts load_balance_hosts;     /* never unset */
     enum target_session_attrs target_session_attrs; /* never unset */
+    enum channel_binding_word channel_binding;      /* never unset */
+    char *require_auth;                             /* as written, checked; see require_auth.h */
     int echo;                                       /* OPTION_UNSET, 0 or 1 */
 
     UT_hash_handle hh; /* private */
@@ -106,7 +108,7 @@ struct database_config *database_config_free(struct database_config *d);
 struct database_config *database_config_from_autodb(const struct database_config *autodb,
                                                     const char *name);
 /* Would a server connection opened for @a do for @b too? (hosts, dbname, user, password, startup
- * parameters, connect_query) */
+ * parameters, connect_query, what it may ask for) */
 bool database_config_same_target(const struct database_config *a, const struct database_config *b);
 
 struct user_config *user_config_new(const char *name, const char *text, const char *file,

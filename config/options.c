@@ -64,6 +64,7 @@ static const char *const sslmode_words[] = {"disable",   "allow",       "prefer"
 static const char *const load_balance_words[] = {"disable", "round-robin", NULL};
 static const char *const session_attrs_words[] = {
     "any", "read-write", "read-only", "primary", "standby", "prefer-standby", NULL};
+static const char *const channel_binding_words[] = {"prefer", "require", "disable", NULL};
 static const char *const abandoned_words[] = {"cancel", "wait", "close", NULL};
 static const char *const log_format_words[] = {"plain", "json", NULL};
 static const char *const notify_mode_words[] = {"relay", "refuse", "off", NULL};
@@ -539,6 +540,18 @@ static const struct option options[] = {
              "primary, standby, prefer-standby. Looked at after each login to a server; while none "
              "fits queries wait, and a look is taken every second. A server that says that it has "
              "changed is left when its transaction ends."},
+    {CHOICE(channel_binding, NULL, channel_binding_words,
+            D(enum channel_binding_word, channel_binding)),
+     .unset = CHANNEL_BINDING_WORD_PREFER, OWN, RELOAD, GROUP,
+     .help =
+         "As in libpq: prefer (if not given) binds SCRAM to the TLS connection where the server "
+         "offers it, require refuses servers that do not, disable never does."},
+    {STRING(require_auth, NULL, D_STR(require_auth)), OWN, RELOAD, GROUP,
+     .help =
+         "As in libpq: the authentication methods that the server may ask for, of password, "
+         "md5, gss, sspi, scram-sha-256, none (it asks for nothing), or with ! before each "
+         "those that it may not. Not given: whatever it asks for; a clear-text password is sent "
+         "over TLS or a Unix socket only."},
     {.name = "echo",
      .type = OPTION_TRISTATE,
      .most = 1,

@@ -71,6 +71,12 @@ enum target_session_attrs {
     TARGET_SESSION_ATTRS_PREFER_STANDBY,
 };
 
+enum channel_binding_word {
+    CHANNEL_BINDING_WORD_PREFER, /* the default */
+    CHANNEL_BINDING_WORD_REQUIRE,
+    CHANNEL_BINDING_WORD_DISABLE,
+};
+
 enum log_format_word {
     LOG_FORMAT_PLAIN,
     LOG_FORMAT_JSON,

@@ -2,6 +2,7 @@
 /* One entry of [databases] or [users] and the settings around it, as the pools want them. */
 #include "daemon/reload_internal.h"
 
+#include "config/require_auth.h"
 #include "daemon/util/log.h"
 
 #include <stdlib.h>
@@ -63,7 +64,7 @@ static bool fill_texts(struct target *t, const struct settings *set,
     const char *texts[] = {set->server_tls_ca_file,  set->server_tls_cert_file,
                            set->server_tls_key_file, entry->application_name,
                            entry->client_encoding,   entry->datestyle,
-                           entry->timezone};
+                           entry->timezone,          entry->require_auth};
     size_t size = MAX_EXTRA * sizeof(struct backend_startup_param);
     struct backend_startup_param *extra;
     struct text_block b;
@@ -91,6 +92,7 @@ static bool fill_texts(struct target *t, const struct settings *set,
             (struct backend_startup_param){"TimeZone", put_text(&b, entry->timezone)};
     }
     p->extra = extra;
+    t->auth.text = put_text(&b, entry->require_auth);
     return true;
 }
 
@@ -130,6 +132,46 @@ static enum target_role target_role(enum target_session_attrs attrs)
         return TARGET_PREFER_STANDBY;
     }
     unreachable();
+}
+
+static enum channel_binding channel_binding(enum channel_binding_word word)
+{
+    switch (word) {
+    case CHANNEL_BINDING_WORD_PREFER:
+        return CHANNEL_BINDING_PREFER;
+    case CHANNEL_BINDING_WORD_REQUIRE:
+        return CHANNEL_BINDING_REQUIRE;
+    case CHANNEL_BINDING_WORD_DISABLE:
+        return CHANNEL_BINDING_DISABLE;
+    }
+    unreachable();
+}
+
+static void fill_auth(struct server_auth *a, const struct database_config *entry)
+{
+    static const struct {
+        unsigned method;
+        uint32_t kinds;
+    } map[] = {
+        {REQUIRE_AUTH_PASSWORD, 1U << SERVER_AUTH_CLEARTEXT},
+        {REQUIRE_AUTH_MD5, 1U << SERVER_AUTH_MD5},
+        {REQUIRE_AUTH_GSS, 1U << SERVER_AUTH_GSS | 1U << SERVER_AUTH_GSS_CONTINUE},
+        {REQUIRE_AUTH_SSPI, 1U << SERVER_AUTH_SSPI | 1U << SERVER_AUTH_GSS_CONTINUE},
+        {REQUIRE_AUTH_SCRAM,
+         1U << SERVER_AUTH_SASL | 1U << SERVER_AUTH_SASL_CONTINUE | 1U << SERVER_AUTH_SASL_FINAL},
+    };
+    struct require_auth require = {0};
+    char why[CONFIG_WHY_SIZE];
+
+    /* databases.c has refused what is wrong; were it not so, nothing would be allowed */
+    a->must_ask =
+        !require_auth_parse(entry->require_auth, &require, why, sizeof(why)) || require.must_ask;
+    for (unsigned i = 0; i < ARRAY_LEN(map); i++) {
+        if ((require.methods & map[i].method) != 0) {
+            a->allowed |= map[i].kinds;
+        }
+    }
+    a->binding = channel_binding(entry->channel_binding);
 }
 
 static void fill_numbers(struct target *t, const struct settings *set)
@@ -183,6 +225,7 @@ struct target *reload_target(const struct server *s, const struct config *c,
     }
     t->round_robin = entry->load_balance_hosts == LOAD_BALANCE_HOSTS_ROUND_ROBIN;
     t->role = target_role(entry->target_session_attrs);
+    fill_auth(&t->auth, entry);
     t->dbname = strdup(*entry->dbname == '\0' ? entry->name : entry->dbname);
     fill_numbers(t, &c->settings);
     if (t->dbname == NULL || !add_hosts(t, c, entry) || !fill_texts(t, &c->settings, entry) ||
@@ -212,6 +255,7 @@ static bool same_template(const struct backend_connect_params *a,
 bool reload_same_target(const struct target *a, const struct target *b)
 {
     if (a->n_hosts != b->n_hosts || a->round_robin != b->round_robin || a->role != b->role ||
+        a->auth.binding != b->auth.binding || !same_text(a->auth.text, b->auth.text) ||
         strcmp(a->dbname, b->dbname) != 0 || a->startup != b->startup ||
         !same_template(&a->template, &b->template)) {
         return false; /* equal sets of parameters are one object */

@@ -13,18 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    AUTH_OK = 0,
-    AUTH_CLEARTEXT = 3,
-    AUTH_MD5 = 5,
-    AUTH_SASL = 10,
-    AUTH_SASL_CONTINUE = 11,
-    AUTH_SASL_FINAL = 12,
-};
-
 struct backend_login {
-    struct scram_client *scram; /* NULL: no SASL exchange yet */
-    struct scram_keys keys;     /* of this exchange */
+    struct scram_client *scram;           /* NULL: no SASL exchange yet */
+    struct scram_keys keys;               /* of this exchange */
+    struct server_auth_progress progress; /* of the server's question */
     bool authenticated;
     struct param reported[PARAMS_MAX]; /* owned texts, in the order they came */
     unsigned n_reported;
@@ -94,6 +86,7 @@ static void answer_cleartext(struct backend *b)
     } else if (!secret_is_set(password)) {
         fail_auth(b, "the server asks for a clear-text password, none is known");
     } else {
+        b->login->progress.has_proved = true;
         send_message(b, 'p', password->data, password->len + 1);
     }
 }
@@ -122,6 +115,7 @@ static void answer_md5(struct backend *b, const uint8_t *salt)
     if (verdict != MD5_OK) {
         fail_auth(b, "md5 is not available");
     } else {
+        b->login->progress.has_proved = true;
         send_message(b, 'p', response, sizeof(response));
     }
     explicit_bzero(secret, sizeof(secret));
@@ -153,6 +147,7 @@ static void start_scram(struct backend *b, const uint8_t *list, size_t len)
     struct scram_client_params p = {.nonce = nonce, .binding = SCRAM_CLIENT_UNABLE};
     struct buf first = BUF_INIT(SCRAM_MESSAGE_MAX);
     struct buf body = BUF_INIT(SCRAM_MESSAGE_MAX + 64);
+    enum channel_binding want = b->target->auth.binding;
 
     if (!secret_is_set(&known->password) && !known->scram.has_client_key) {
         fail_auth(
@@ -160,12 +155,30 @@ static void start_scram(struct backend *b, const uint8_t *list, size_t len)
             "the server asks for SCRAM, neither a password nor SCRAM keys are known for the user");
         return;
     }
-    if (b->conn.tls != NULL) {
+    if (b->login->scram != NULL) {
+        fail(b, SQLSTATE_PROTOCOL_VIOLATION, "duplicate SASL authentication request");
+        return;
+    }
+    if (want == CHANNEL_BINDING_REQUIRE && b->conn.tls == NULL) {
+        fail_auth(b, "channel binding required, but SSL not in use");
+        return;
+    }
+    if (b->conn.tls == NULL && offers(list, len, SCRAM_MECHANISM_PLUS)) {
+        /* not sane: perhaps somebody in between has stripped the TLS */
+        fail_auth(b, "server offered SCRAM-SHA-256-PLUS authentication over a non-SSL connection");
+        return;
+    }
+    if (b->conn.tls != NULL && want != CHANNEL_BINDING_DISABLE) {
         bool bound = offers(list, len, SCRAM_MECHANISM_PLUS) &&
                      tls_end_point(b->conn.tls, TLS_PEER_CERTIFICATE, binding, &p.binding_len);
 
         p.binding = bound ? SCRAM_CLIENT_BOUND : SCRAM_CLIENT_ABLE;
         p.binding_data = bound ? binding : NULL;
+    }
+    if (want == CHANNEL_BINDING_REQUIRE && p.binding != SCRAM_CLIENT_BOUND) {
+        fail_auth(b, "channel binding is required, but server did not offer an authentication "
+                     "method that supports channel binding");
+        return;
     }
     if (p.binding != SCRAM_CLIENT_BOUND && !offers(list, len, SCRAM_MECHANISM)) {
         fail_auth(b, "the server offers no SASL mechanism that we know");
@@ -246,7 +259,11 @@ static void finish_scram(struct backend *b, const uint8_t *msg, size_t len)
 
     if (verdict != SCRAM_OK) {
         fail_auth(b, scram_verdict_text(verdict));
+        return;
     }
+    b->login->progress = (struct server_auth_progress){
+        .has_proved = true,
+        .is_bound = strcmp(scram_client_mechanism(b->login->scram), SCRAM_MECHANISM_PLUS) == 0};
 }
 
 static void on_authentication(struct backend *b, const uint8_t *body, size_t len)
@@ -255,36 +272,41 @@ static void on_authentication(struct backend *b, const uint8_t *body, size_t len
     uint32_t kind;
     size_t rest;
     const uint8_t *data;
+    char why[256];
 
     wire_reader_init(&r, body, len);
     kind = wire_get_u32(&r);
     rest = wire_left(&r);
     data = wire_get_bytes(&r, rest);
+    if (!server_auth_allows(&b->target->auth, kind, b->login->progress, why, sizeof(why))) {
+        fail_auth(b, why);
+        return;
+    }
     switch (kind) {
-    case AUTH_OK:
+    case SERVER_AUTH_OK:
         if (b->login->scram != NULL && !scram_client_is_verified(b->login->scram)) {
             fail_auth(b, "the server did not prove that it knows the password");
             return;
         }
         b->login->authenticated = true;
         return;
-    case AUTH_CLEARTEXT:
+    case SERVER_AUTH_CLEARTEXT:
         answer_cleartext(b);
         return;
-    case AUTH_MD5:
+    case SERVER_AUTH_MD5:
         if (rest != MD5_SALT_BYTES) {
             fail(b, SQLSTATE_PROTOCOL_VIOLATION, "the server's md5 salt has a wrong length");
             return;
         }
         answer_md5(b, data);
         return;
-    case AUTH_SASL:
+    case SERVER_AUTH_SASL:
         start_scram(b, data, rest);
         return;
-    case AUTH_SASL_CONTINUE:
+    case SERVER_AUTH_SASL_CONTINUE:
         go_on_with_scram(b, data, rest);
         return;
-    case AUTH_SASL_FINAL:
+    case SERVER_AUTH_SASL_FINAL:
         finish_scram(b, data, rest);
         return;
     default:

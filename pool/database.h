@@ -11,6 +11,7 @@
 #include "pool/backend_connect.h"
 #include "pool/env.h"
 #include "pool/metrics.h"
+#include "pool/server_auth.h"
 #include "pool/target_role.h"
 #include "protocol/md5.h"
 #include "protocol/scram.h"
@@ -30,6 +31,7 @@ struct target {
     unsigned next_host;    /* where it begins */
     unsigned next_addr;    /* of a name with several addresses: where the next connection begins */
     enum target_role role; /* which of the hosts will do */
+    struct server_auth auth; /* what they may ask for; its text is in @text */
     char *dbname;
     struct
         backend_connect_params template; /* all but host, hostaddr, port, user, dbname; its texts are in @text */

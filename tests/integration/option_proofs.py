@@ -178,6 +178,8 @@ PROOFS = {
     "database timezone": "test_parameters::test_the_parameters_of_a_database_entry_are_in_force",
     "database application_name": "test_options::test_application_name_of_an_entry_is_asked_for",
     "database load_balance_hosts": "test_server_login::test_load_balance_hosts",
+    "database channel_binding": "test_server_auth::test_channel_binding_is_required",
+    "database require_auth": "test_server_auth::test_require_auth",
     "database target_session_attrs": "test_failover::test_each_word_finds_its_server",
 }
 

@@ -41,6 +41,8 @@ static void test_nothing_given(void **state UNUSED)
     assert_string_equal(d->connect_query, "");
     assert_int_equal(d->load_balance_hosts, LOAD_BALANCE_HOSTS_ROUND_ROBIN);
     assert_int_equal(d->target_session_attrs, TARGET_SESSION_ATTRS_ANY);
+    assert_int_equal(d->channel_binding, CHANNEL_BINDING_WORD_PREFER);
+    assert_string_equal(d->require_auth, "");
     assert_int_equal(d->echo, OPTION_UNSET);
     assert_null(database_config_free(d));
     assert_null(database_config_free(NULL));
@@ -58,7 +60,9 @@ static void test_everything_given(void **state UNUSED)
         "query_wait_timeout=250ms connect_query='select 1; select 2' client_encoding=UTF8 "
         "datestyle='ISO, "
         "YMD' timezone=Europe/Berlin application_name=x load_balance_hosts=disable "
-        "target_session_attrs=read-write echo=1");
+        "target_session_attrs=read-write channel_binding=require require_auth='scram-sha-256, "
+        "none' "
+        "echo=1");
 
     assert_string_equal(d->host, "db1,db2");
     assert_string_equal(d->port, "5433,5434");
@@ -88,6 +92,8 @@ static void test_everything_given(void **state UNUSED)
     assert_string_equal(d->application_name, "x");
     assert_int_equal(d->load_balance_hosts, LOAD_BALANCE_HOSTS_DISABLE);
     assert_int_equal(d->target_session_attrs, TARGET_SESSION_ATTRS_READ_WRITE);
+    assert_int_equal(d->channel_binding, CHANNEL_BINDING_WORD_REQUIRE);
+    assert_string_equal(d->require_auth, "scram-sha-256, none");
     assert_int_equal(d->echo, 1);
     database_config_free(d);
 }
@@ -168,6 +174,13 @@ static const struct {
      "t.ini:7: database shop: target_session_attrs: \"best\" is not known: one of any, read-write, "
      "read-only, primary, "
      "standby, prefer-standby\n"},
+    {"shop", "channel_binding=yes",
+     "t.ini:7: database shop: channel_binding: \"yes\" is not known: one of prefer, require, "
+     "disable\n"},
+    {"shop", "require_auth=scram-sha-256,!md5",
+     "t.ini:7: database shop: require_auth: \"!md5\" cannot be mixed with non-negative methods: "
+     "all "
+     "of them with ! or none\n"},
     {"shop", "port=0", "t.ini:7: database shop: port: \"0\" is not a port: 1 to 65535\n"},
     {"shop", "port=65536", "t.ini:7: database shop: port: \"65536\" is not a port: 1 to 65535\n"},
     {"shop", "port=x", "t.ini:7: database shop: port: \"x\" is not a port: 1 to 65535\n"},
@@ -301,6 +314,8 @@ static void test_same_target(void **state UNUSED)
         {"datestyle=x", "", false},
         {"application_name=x", "", false},
         {"target_session_attrs=primary", "", false},
+        {"channel_binding=require", "", false},
+        {"require_auth=md5", "", false},
         {"load_balance_hosts=disable", "", false},
     };
 
