@@ -168,6 +168,12 @@ void handover_thaw_clients(struct server *s, uint32_t moving)
     free(all);
 }
 
+static void thaw_backend(struct backend *b)
+{
+    b->moving = 0;
+    backend_want_read(b, true);
+}
+
 static void thaw_pool(struct pool *pool)
 {
     for (unsigned state = BACKEND_IDLE; state < BACKEND_CLOSED; state++) {
@@ -175,8 +181,7 @@ static void thaw_pool(struct pool *pool)
 
         list_for_each(&pool->backends[state], b, link) {
             if (b->moving != 0) {
-                b->moving = 0;
-                backend_want_read(b, true);
+                thaw_backend(b);
             }
         }
     }
@@ -510,14 +515,29 @@ static void on_ready(struct handover *h, const struct takeover_msg *m)
     loop_timer_set(h->s->loop, &h->tick, TICK_US);
 }
 
+/* The new process does not want this client: it ends here, and so does its transaction. */
+static void drop_refused(struct handover *h, struct client *c, const char *reason)
+{
+    struct backend *b = c->lease.state == LEASE_HELD ? c->lease.backend : NULL;
+
+    if (b != NULL && b->moving != 0) {
+        thaw_backend(b);
+        h->n_servers -= h->is_committed ? 0 : 1;
+    }
+    h->n_clients -= h->is_committed ? 0 : 1;
+    c->moving = 0;
+    client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN, "%.100s", reason);
+}
+
 static void on_refused(struct handover *h, const struct takeover_msg *m)
 {
     struct server *s = h->s;
 
     for (uint32_t i = 0; i < s->n_slots; i++) {
-        if (s->slots[i] != NULL && s->slots[i]->id == m->u.refused.id && s->slots[i]->moving != 0) {
-            client_thaw(s->slots[i]);
-            client_close_text(s->slots[i], SQLSTATE_ADMIN_SHUTDOWN, "%.100s", m->u.refused.reason);
+        struct client *c = s->slots[i];
+
+        if (c != NULL && c->id == m->u.refused.id && c->moving != 0) {
+            drop_refused(h, c, m->u.refused.reason);
             return;
         }
     }

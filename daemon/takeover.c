@@ -269,9 +269,10 @@ bool takeover_pass_cancel(struct client *c, const void *packet, size_t len)
     struct takeover *t = c->server->takeover;
     struct takeover_msg m = {.type = TAKEOVER_CANCEL, .u.cancel = {packet, len}};
 
-    if (t == NULL || t->has_ended || c->conn.tls != NULL) {
+    if (t == NULL || t->has_ended) {
         return false;
     }
+    /* With TLS as well: nobody writes there any more, and its close is all that the client waits for. */
     takeover_link_send(&t->link, &m, conn_fd(&c->conn));
     return true;
 }

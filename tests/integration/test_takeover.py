@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 import programs
-from account import as_server_account
-from daemon_process import PASSWORDS
+from account import as_server_account, server_account
+from daemon_process import PASSWORDS, SANITIZER_ENV
 from programs import at_most, run
 from sessions import SLEEPS, running, wait_running, wait_waiting
 from waiting import PATIENCE, eventually
@@ -206,6 +206,56 @@ def test_a_cancel_reaches_a_query_that_is_still_the_old_processes(start, wire, p
     assert client.read_until("E")[-1].code == "57014"
 
 
+def test_a_cancel_by_tls_reaches_the_old_process_too(start, wire, certs, pg):
+    daemon = start(pool_mode="transaction", client_tls_sslmode="allow", client_tls_key_file=certs.server_key,
+                   client_tls_cert_file=certs.server)
+    plain, secret = wire(daemon, login=False), wire(daemon, login=False)
+    assert secret.ask_tls() == "S"
+    secret.start_tls()
+    for client in (plain, secret):
+        client.login(user="app", database="test")
+        client.send(query(SLEEPS))
+    wait_running(pg, SLEEPS, 2)
+    old = daemon.take_over()
+    for client in (plain, secret):
+        with wire(daemon, login=False) as canceler:
+            assert canceler.ask_tls() == "S"
+            canceler.start_tls()
+            canceler.send(cancel_request(client.pid, client.secret))
+            assert client.read_until("E")[-1].code == "57014"
+            canceler.expect_closed()
+    plain.read_until("Z")
+    assert plain.query("select 1").rows == [("1",)]
+    assert secret.read_until("E")[-1].text == "pooler is shutting down"
+    old_is_gone(old)
+
+
+def test_a_replication_connection_stays_until_it_ends(start, wire, pg):
+    daemon = start(pool_mode="transaction", userlist={**PASSWORDS, "postgres": "postgres-secret"})
+    replica = wire(daemon, user="postgres", database="test", replication="database")
+    other = wire(daemon, user="app", database="test")
+    system = replica.query("IDENTIFY_SYSTEM").rows
+    old = daemon.take_over()
+    assert other.query("select 1").rows == [("1",)]
+    assert old.poll() is None
+    assert replica.query("IDENTIFY_SYSTEM").rows == system
+    assert "an online restart is under way already" in play_successor(daemon, "die")
+    replica.goodbye()
+    old_is_gone(old)
+
+
+def test_an_open_console_is_told_that_its_process_ends(start, wire):
+    daemon = start(pool_mode="transaction")
+    console = wire(daemon, user="admin", database="pgpoold")
+    assert console.query("show version").rows
+    old_is_gone(daemon.take_over())
+    last = console.read_until("E")[-1]
+    assert (last.severity, last.code, last.text) == ("FATAL", "57P01", "pooler is shutting down")
+    console.expect_closed()
+    with wire(daemon, user="admin", database="pgpoold") as again:
+        assert again.query("show version").rows
+
+
 def test_tls_clients_end_with_their_transaction(start, wire, certs, pg):
     daemon = start(pool_mode="transaction", client_tls_sslmode="allow", client_tls_key_file=certs.server_key,
                    client_tls_cert_file=certs.server)
@@ -311,6 +361,64 @@ def test_a_new_process_that_fails_midway_costs_nobody_anything(start, wire, how)
     assert idle.query("select 4").rows == [("4",)]
 
 
+def test_a_new_process_that_takes_too_long_is_given_up(start, wire):
+    daemon = start(pool_mode="transaction", suspend_timeout=1)
+    client = wire(daemon, user="app", database="test")
+    client.query("begin")
+    out = play_successor(daemon, "silent")
+    assert "it took longer than suspend_timeout" in out
+    daemon.wait_log("did not take it within suspend_timeout: going on as before")
+    assert client.query("commit").status == "I"
+    assert daemon.psql("select 1") == [(1,)]
+
+
+# --- when the old process goes wrong
+
+PREDECESSOR = programs.CLIENTS / "fake_predecessor.py"
+
+
+@pytest.fixture
+def predecessor(pgpoold):
+    """predecessor(how): a daemon that was started with -R while a fake old process plays that."""
+    running_now = []
+
+    def make(how):
+        daemon = pgpoold(start=False)
+        command = [sys.executable, "-c", PREDECESSOR.read_text(), f"{daemon.socket_dir}/.s.PGSQL.{daemon.port}", how]
+        fake = subprocess.Popen(as_server_account(command, death_signal="KILL"), stdout=subprocess.PIPE, text=True)
+        running_now.append(fake)
+        assert fake.stdout.readline() == "listening\n"
+        daemon.start(["-R"], wait=False)
+        return daemon
+
+    yield make
+    for fake in running_now:
+        fake.kill()
+        fake.wait()
+        fake.stdout.close()
+
+
+@pytest.mark.parametrize("how", ["dies", "dies-in-batch"])
+def test_when_the_old_process_dies_before_its_go_the_new_one_serves(predecessor, wire, how):
+    daemon = predecessor(how)
+    daemon.wait_log("has died, going on with what came from it")
+    eventually(lambda: daemon.psql("select 1") == [(1,)], "it serves")
+    assert daemon.psql("select 2", host=daemon.socket_dir) == [(2,)]
+
+
+@pytest.mark.parametrize("how, why", [("aborts", "nothing was taken over: it took too long"),
+                                      ("talks-garbage", "the old process sends garbage"),
+                                      ("hangs-up", "the old process closed the connection"),
+                                      ("is-newer", "is pgpoold of tomorrow, whose state we cannot read"),
+                                      ("refuses", "does not hand over: not now")])
+def test_what_the_old_process_says_ends_the_new_one(predecessor, how, why):
+    daemon = predecessor(how)
+    daemon.wait_exit(1)
+    assert why in daemon.log
+
+
+# --- how it is started
+
 def test_without_an_old_process_it_starts_as_usual(pgpoold):
     daemon = pgpoold(args=["-R"])
     assert daemon.psql("select 1") == [(1,)]
@@ -347,6 +455,54 @@ def test_a_database_that_is_gone_ends_its_clients_only(start, wire, pg):
     old_is_gone(daemon.take_over())
     assert one.read_until("E")[-1].text == "database removed"
     assert two.query("select 1").rows == [("1",)]
+
+
+def test_a_transaction_in_a_database_that_is_gone_ends(start, wire, pg):
+    place = f"host={pg.host} port={pg.port} dbname=test"
+    daemon = start(pool_mode="transaction", databases={"one": place, "two": place})
+    client, other = (wire(daemon, user="app", database=name) for name in ("one", "two"))
+    client.query("begin")
+    pid = client.query("select pg_backend_pid()").rows[0][0]
+    other.query("select 1")
+    daemon.change(databases={"two": place})
+    old_is_gone(daemon.take_over())
+    assert client.read_until("E")[-1].text == "database removed"
+    eventually(lambda: not pg.psql(f"select 1 from pg_stat_activity where pid = {pid}"), "its server connection has ended")
+    assert other.query("select 1").rows == [("1",)]
+    with pytest.raises(ServerError, match="no such database: one"):
+        wire(daemon, user="app", database="one")
+
+
+def test_listening_addresses_follow_the_new_file(start, wire):
+    daemon = start(pool_mode="transaction")
+    client = wire(daemon, user="app", database="test")
+    assert client.query("select 1").rows == [("1",)]
+    daemon.change({"listen_addr": "127.0.0.2"})
+    old_is_gone(daemon.take_over(wait=False))
+    with pytest.raises(ConnectionRefusedError):
+        wire(daemon, login=False, host="127.0.0.1")
+    assert wire(daemon, user="app", database="test", host="127.0.0.2").query("select 2").rows == [("2",)]
+    assert client.query("select 3").rows == [("3",)]  # whom the old address has let in stays
+
+
+def test_root_takes_over_from_the_user_of_the_file(start, wire):
+    """Only root can try: for others the test shows that -R as oneself works with user= in the file."""
+    daemon = start(pool_mode="transaction", pidfile="p.pid", logfile="d.log")
+    client = wire(daemon, user="app", database="test")
+    old, account = daemon.process, server_account()
+    daemon.change({"user": account.pw_name})
+    done = subprocess.run([daemon.binary, "-d", "-R", daemon.ini_path], cwd=daemon.home, capture_output=True, text=True,
+                          env={**os.environ, **SANITIZER_ENV}, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    old_is_gone(old)
+    pid = int((daemon.home / "p.pid").read_text())
+    try:
+        assert os.stat(f"/proc/{pid}").st_uid == account.pw_uid
+        assert client.query("select 1").rows == [("1",)]
+    finally:
+        daemon.take_over()  # into the foreground again, where the harness ends it
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the background process has ended")
+    assert client.query("select 1").rows == [("1",)]
 
 
 def test_the_old_process_killed_in_the_end_takes_only_its_own_clients_along(start, wire, pg):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Plays the new process of an online restart up to the batch, and then goes wrong: fake_successor.py SOCKET HOW.
 
-HOW: die (ends without an answer), garbage (answers with nonsense), early (says HAVE before anything was offered)."""
+HOW: die (ends without an answer), garbage (answers with nonsense), early (says HAVE before anything was offered), silent
+(says nothing until the old process gives up)."""
 
 import socket
 import struct
@@ -57,6 +58,10 @@ def main():
         if how == "garbage":
             sock.sendall(b"\x00\xff\xff\xff\xff" + b"nonsense" * 100)
             until(stream, b"?")
+        if how == "silent":
+            for kind, body in stream:
+                if kind == b"J":
+                    print(f"given up: {body!r}")
 
 
 main()
