@@ -208,10 +208,17 @@ static bool take_proxy(struct takeover *t, int fd)
 
 /* --- clients --- */
 
-static void refuse(struct takeover *t, uint64_t id, const char *why)
+/* Its server connection stays with the old process, too, which ends the transaction on it. */
+static void refuse(struct takeover *t, const struct takeover_client *k, const char *why)
 {
-    struct takeover_msg m = {.type = TAKEOVER_REFUSED, .u.refused = {.id = id, .reason = why}};
+    struct takeover_msg m = {.type = TAKEOVER_REFUSED, .u.refused = {.id = k->id, .reason = why}};
 
+    if (k->backend != 0 && t->backend != NULL && t->backend->id == k->backend &&
+        t->backend->lease == NULL && t->backend->hub == NULL) {
+        list_remove(&t->backends, &t->backend->link);
+        backend_drop(t->backend);
+        t->backend = NULL;
+    }
     takeover_link_send(&t->link, &m, -1);
 }
 
@@ -237,7 +244,7 @@ static bool take_client(struct takeover *t, const struct takeover_client *k, int
 
     t->client = client_adopt(t->s, k, fd, &why);
     if (t->client == NULL) {
-        refuse(t, k->id, why);
+        refuse(t, k, why);
         return true;
     }
     t->client->moving = t->seq;
@@ -247,7 +254,7 @@ static bool take_client(struct takeover *t, const struct takeover_client *k, int
     if (k->backend != 0 && !join(t, t->client, k->backend)) {
         client_forget(t->client);
         t->client = NULL;
-        refuse(t, k->id, "database configuration changed");
+        refuse(t, k, "database configuration changed");
         return true;
     }
     t->n_clients++;
