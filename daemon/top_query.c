@@ -191,9 +191,11 @@ static bool fill_state(const PGresult *r, struct top_sample *s)
 static const struct {
     const char *sql;
     fill_fn fill;
+    bool is_needed; /* else a console that does not know it will do as well */
 } steps[] = {
-    {"SHOW POOLS", fill_pools}, {"SHOW STATS", fill_stats}, {"SHOW DATABASES", fill_databases},
-    {"SHOW USERS", fill_users}, {"SHOW LISTS", fill_lists}, {"SHOW STATE", fill_state},
+    {"SHOW POOLS", fill_pools, true},         {"SHOW STATS", fill_stats, true},
+    {"SHOW DATABASES", fill_databases, true}, {"SHOW USERS", fill_users, false},
+    {"SHOW LISTS", fill_lists, false},        {"SHOW STATE", fill_state, false},
 };
 
 /* --- the connection --- */
@@ -360,6 +362,11 @@ static enum top_query_state see(struct top_query *q, PGresult *r)
     char why[ERROR_SIZE];
     bool ok;
 
+    if (PQresultStatus(r) == PGRES_FATAL_ERROR && PQstatus(q->conn) == CONNECTION_OK &&
+        !steps[q->step].is_needed) {
+        PQclear(r);
+        return TOP_QUERY_WAITS;
+    }
     if (PQresultStatus(r) != PGRES_TUPLES_OK) {
         (void)snprintf(why, sizeof why, "%s: %s", steps[q->step].sql, PQresultErrorMessage(r));
         PQclear(r);

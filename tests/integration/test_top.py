@@ -12,8 +12,10 @@ import struct
 import subprocess
 import termios
 
+import psycopg
 import pytest
 
+from account import as_server_account, make_dir
 from daemon_process import SANITIZER_ENV
 from waiting import PATIENCE
 from waiting import eventually as wait_eventually
@@ -300,3 +302,44 @@ def test_one_picture_on_a_terminal(pgpoold, terminal, args, env):
     view.until(lambda: view.process.poll() is not None, "it has ended")
     view.until(lambda: "OUT/S" in view.raw, "a picture")
     assert view.process.returncode == 0 and "\x1b" not in view.raw
+
+
+def test_keys_work_while_the_daemon_does_not_answer(pgpoold, terminal):
+    daemon = pgpoold()
+    view = terminal(daemon, "-n", "1")
+    view.until(lambda: view.frame, "a picture")
+    daemon.signal(signal.SIGSTOP)
+    try:
+        view.until(lambda: "no answer for 10 seconds" in view.frame, "it says so")
+        view.keys("q")
+        view.end()
+    finally:
+        daemon.signal(signal.SIGCONT)
+
+
+# Another console
+
+class PgBouncer:
+    host = "127.0.0.1"
+
+    def __init__(self, home, port, pg, binary):
+        self.port, self.binary = port, binary
+        (home / "users").write_text('"app" ""\n"stats" ""\n')
+        (home / "pgbouncer.ini").write_text(
+            f"[databases]\ntest = host={pg.host} port={pg.port} pool_size=7\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {home}/users\nadmin_users = stats\n")
+        self.process = subprocess.Popen(as_server_account(["/usr/sbin/pgbouncer", "-q", home / "pgbouncer.ini"],
+                                                          death_signal="KILL"))
+
+
+def test_it_reads_the_console_of_pgbouncer(pg, pgpoold_binary, worker_dir, http_port):
+    other = PgBouncer(make_dir(worker_dir / "pgbouncer"), http_port, pg, pgpoold_binary)
+    try:
+        wait_eventually(lambda: psycopg.connect(f"host=127.0.0.1 port={http_port} dbname=test user=app password=x").close() is None,
+                        timeout=60)
+        text = top(other, dbname="pgbouncer")
+    finally:
+        other.process.terminate()
+        other.process.wait(60)
+    pools, databases = rows(text)
+    assert [(p[0], p[9]) for p in pools] == [("test", "7")] and [d[0] for d in databases] == ["test"]
