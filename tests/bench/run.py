@@ -81,7 +81,7 @@ class Bench:
         self.rounds = args.rounds or (3 if args.quick else 5)
         self.run_ms = args.ms or (250 if args.quick else 500)
         self.started = time.monotonic()
-        self.deadline = self.started + (35 if args.quick else 420)  # then one round must do
+        self.deadline = self.started + (35 if args.quick else 270)  # then one round must do
         self.programs = build_programs()
         copy = shutil.copy(args.pgpoold, procs.path("pgpoold"))  # readable for the ordinary user
         peer = shutil.copy(args.peer, procs.path("peer"))
