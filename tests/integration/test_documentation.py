@@ -181,11 +181,13 @@ def test_files_that_contributing_names_exist():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     for name in re.findall(r"`((?:config|daemon|pool|protocol|tests|packaging)/[\w/]+\.(?:c|h|py|sh|md))`", text):
         assert (ROOT / name).exists(), name
-    for word in ("admin_wait_look", "pool_wake_at", "MUSTCHECK", "fatal_unless", "commit_env", "struct admin_show_kind",
-                 "DOORS"):
-        assert word in text
-        assert subprocess.run(["grep", "-rqw", "--include=*.[ch]", "--include=own.py", word, "daemon", "pool", "tests/lint"],
-                              cwd=ROOT, check=False).returncode == 0, word
+    sources = "\n".join(path.read_text() for folder in ("config", "daemon", "daemon/util", "pool", "protocol", "tests/lint",
+                                                         "packaging") for path in (ROOT / folder).glob("*.*") if path.is_file())
+    words = set(re.findall(r"`(?:struct )?([a-z]\w*_\w+|[A-Z_]{5,})`", text)) - {"x_new", "x_free", "x_init", "x_done", "x_ref", "x_unref",
+                                                                             "ret_x", "x_timeout_us"}
+    assert len(words) > 10
+    for word in words:
+        assert re.search(rf"\b{word}|{word}\b", sources), word
 
 
 # README
@@ -308,6 +310,15 @@ def test_console(readme, example):
                 admin.execute(line)
     with psycopg.connect(readme.local("postgresql://app:secret@127.0.0.1:6432/shop")) as client:
         assert client.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_every_show_that_a_document_names_is_answered(readme):
+    named = {word for page in PAGES for word in re.findall(r"\bSHOW ([A-Z]{3,}(?:_[A-Z]+)*)\b", page.read_text().replace("\\", ""))}
+    assert len(named) > 15
+    with psycopg.connect(readme.local("postgresql://admin:console-secret@127.0.0.1:6432/pgpoold"), autocommit=True,
+                         prepare_threshold=None) as admin:
+        for word in named:
+            assert admin.execute(f"SHOW {word}").description is not None or word == "HELP"
 
 
 def test_clients_wait(readme):
