@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /* The rules of the listening side, and the words of the settings. */
 #include "daemon/util/buf.h"
+#include "daemon/util/clock.h"
 #include "daemon/util/fatal.h"
+#include "daemon/util/secret.h"
 #include "protocol/tls_internal.h"
 
 #include <openssl/conf.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 
 #include <ctype.h>
@@ -15,6 +18,7 @@
 
 #define SESSION_LIFETIME_S \
     3600 /* a ticket also carries the client certificate's verdict: not for long */
+#define TICKET_KEY_US (SESSION_LIFETIME_S * USEC_PER_SEC)
 #define CIPHER_LIST_MAX_BYTES ((size_t)16 * 1024)
 #define PROTOCOLS_SECURE ((unsigned)TLS_1_2 | TLS_1_3)
 #define PROTOCOLS_ALL ((unsigned)TLS_1_0 | TLS_1_1 | TLS_1_2 | TLS_1_3)
@@ -232,6 +236,116 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+/* Tickets are sealed with keys of this context: a RELOAD makes another one, so nobody resumes a session that its rules on
+ * certificates have not seen. A key seals for as long as a ticket lives and opens as long again, then it is gone, and with
+ * it whatever could be read of old recordings. */
+struct ticket_key {
+    uint8_t name[16];
+    uint8_t cipher_key[32];
+    uint8_t mac_key[32];
+    usec_t made_us; /* 0: there is none */
+};
+
+/* Hangs on the SSL_CTX, not on our struct: connections in mid-handshake keep only the former alive. */
+struct ticket_keys {
+    struct ticket_key now;
+    struct ticket_key before;
+};
+
+/* NOLINTNEXTLINE(readability-function-size): the signature is OpenSSL's */
+static void free_ticket_keys(void *parent, void *keys, CRYPTO_EX_DATA *ad, int index, long argl,
+                             void *argp)
+{
+    (void)parent;
+    (void)ad;
+    (void)index;
+    (void)argl;
+    (void)argp;
+    if (keys != NULL) {
+        explicit_bzero(keys, sizeof(struct ticket_keys));
+        free(keys);
+    }
+}
+
+/* Process-wide, as OpenSSL has it; below 0: out of memory. */
+static int ticket_keys_index(void)
+{
+    static int index = -1;
+
+    if (index < 0) {
+        index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_ticket_keys);
+    }
+    return index;
+}
+
+static void rotate_ticket_keys(struct ticket_keys *keys)
+{
+    struct ticket_key *now = &keys->now;
+
+    if (now->made_us != 0 && clock_now_us() - now->made_us < TICKET_KEY_US) {
+        return;
+    }
+    keys->before = *now;
+    secret_random(now->name, sizeof(now->name));
+    secret_random(now->cipher_key, sizeof(now->cipher_key));
+    secret_random(now->mac_key, sizeof(now->mac_key));
+    now->made_us = clock_now_us();
+}
+
+static bool begin_mac(EVP_MAC_CTX *mac, struct ticket_key *key)
+{
+    char digest[] = "SHA256";
+    OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key->mac_key, sizeof(key->mac_key)),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+        OSSL_PARAM_construct_end()};
+
+    return EVP_MAC_CTX_set_params(mac, params) == 1;
+}
+
+/* 1: sealed, or may be opened; 2: opened, and the client gets a new one; 0: not one of ours, so a full handshake; -1: error. */
+/* NOLINTNEXTLINE(readability-function-size): the signature is OpenSSL's */
+static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                     EVP_MAC_CTX *mac, int seal)
+{
+    struct ticket_keys *keys = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), ticket_keys_index());
+    struct ticket_key *key = &keys->now;
+
+    rotate_ticket_keys(keys);
+    if (seal != 0) {
+        memcpy(name, key->name, sizeof(key->name));
+        secret_random(iv, EVP_MAX_IV_LENGTH);
+        return EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->cipher_key, iv) == 1 &&
+                       begin_mac(mac, key)
+                   ? 1
+                   : -1;
+    }
+    if (memcmp(name, key->name, sizeof(key->name)) != 0) {
+        key = &keys->before;
+        if (key->made_us == 0 || memcmp(name, key->name, sizeof(key->name)) != 0) {
+            return 0;
+        }
+    }
+    if (!begin_mac(mac, key) ||
+        EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->cipher_key, iv) != 1) {
+        return -1;
+    }
+    return key == &keys->now ? 1 : 2;
+}
+
+static bool set_tickets(SSL_CTX *ctx, struct tls_error *err)
+{
+    struct ticket_keys *keys = calloc(1, sizeof(*keys));
+
+    if (keys == NULL || ticket_keys_index() < 0 ||
+        SSL_CTX_set_ex_data(ctx, ticket_keys_index(), keys) != 1) {
+        free(keys);
+        return refuse_text(err, "out of memory");
+    }
+    return SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket) == 1 ||
+           refuse(err, "session", "tickets");
+}
+
 /* An encrypted key must not stop the daemon at a prompt. */
 static int no_passphrase(char *buf, int size, int rwflag, void *arg)
 {
@@ -402,7 +516,7 @@ static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct tls_err
         SSL_CTX_set_num_tickets(ctx, 1) != 1) {
         return refuse(err, "session", "tickets");
     }
-    return set_protocols(ctx, s, err) && set_ciphers(ctx, s, err) &&
+    return set_tickets(ctx, err) && set_protocols(ctx, s, err) && set_ciphers(ctx, s, err) &&
            set_key_exchange(ctx, s, err) && load_own_certificate(ctx, s, err) &&
            load_client_ca(ctx, s, err);
 }

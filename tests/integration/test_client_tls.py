@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -467,3 +468,73 @@ def test_a_bad_tls_setting_stops_the_start(pgpoold, certs, options):
                         "client_tls_key_file": certs.server_key, **options}, wait=False)
     daemon.wait_exit(1)
     assert re.search(r"client_tls_\w+: |TLS setup failed: ciphers \"no-such-cipher\": ", daemon.log)
+
+
+# ---------------------------------------------------------------------------------- resumption
+
+def hang_up(daemon, **options):
+    """RELOAD by a signal: the console may want a certificate too."""
+    before = len(daemon.log)
+    daemon.change(options=options)
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_log("configuration reloaded", after=before)
+
+
+def resuming(daemon, context, session=None, user="app"):
+    """Logs in; whether the session was resumed, and the one to go on with."""
+    with Client.connect(daemon.host, daemon.port) as client:
+        assert client.ask_tls() == "S"
+        client.sock = context.wrap_socket(client.sock, session=session)
+        assert client.login(user).run("SELECT 1") == [("1",)]
+        return client.sock.session_reused, client.sock.session
+
+
+@pytest.mark.parametrize("version", ("TLSv1_2", "TLSv1_3"))
+def test_reconnecting_resumes_the_session(tls_daemon, version):
+    daemon = tls_daemon()
+    context = no_check(maximum_version=ssl.TLSVersion[version])
+    resumed, session = resuming(daemon, context)
+    assert not resumed
+    assert resuming(daemon, context, session)[0]
+    daemon.reload(options={"client_tls_sslmode": "require"})
+    resumed, session = resuming(daemon, context, session)
+    assert not resumed, "what the old rules have let in is looked at anew"
+    assert resuming(daemon, context, session)[0]
+
+
+@pytest.mark.parametrize("version", ("TLSv1_2", "TLSv1_3"))
+def test_a_ticket_does_not_replace_a_certificate(tls_daemon, certs, version):
+    """Sessions begun before the RELOAD, without a certificate and with one of a CA that counts no longer."""
+    daemon = tls_daemon("allow", client_tls_ca_file=certs.ca)
+    without = no_check(maximum_version=ssl.TLSVersion[version])
+    _, begun_without = resuming(daemon, without)
+    hang_up(daemon, client_tls_sslmode="verify-ca")
+    with pytest.raises((ssl.SSLError, ConnectionError, WireError)):
+        resuming(daemon, without, begun_without)
+    having = no_check(maximum_version=ssl.TLSVersion[version])
+    having.load_cert_chain(certs.client, certs.client_key)
+    _, begun_with = resuming(daemon, having)
+    assert resuming(daemon, having, begun_with)[0]
+    hang_up(daemon, client_tls_ca_file=certs.other_ca)
+    with pytest.raises((ssl.SSLError, ConnectionError, WireError)):
+        resuming(daemon, having, begun_with)
+
+
+def test_a_resumed_session_still_has_its_certificate(tls_daemon, certs):
+    daemon = tls_daemon("verify-full", auth_type="cert")
+    context = no_check()
+    context.load_cert_chain(*certs.sign("resumer", "app"))
+    _, session = resuming(daemon, context)
+    assert resuming(daemon, context, session)[0]
+    with pytest.raises(ServerError):
+        resuming(daemon, context, session, user="other")
+
+
+@pytest.mark.parametrize("arguments", (("-tls1",), ("-tls1_1",), ("-tls1_2", "-cipher", "aNULL:eNULL:@SECLEVEL=0"),
+                                       ("-tls1_2", "-cipher", "3DES:RC4:MD5:@SECLEVEL=0")))
+def test_openssl_gets_nothing_weak(tls_daemon, arguments):
+    daemon = tls_daemon()
+    command = ["openssl", "s_client", "-starttls", "postgres", "-connect", f"127.0.0.1:{daemon.port}", *arguments]
+    refused = subprocess.run(command, input="", capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode != 0 and "BEGIN CERTIFICATE" not in refused.stdout
+    assert daemon.psql("SELECT 1", sslmode="require") == [(1,)]

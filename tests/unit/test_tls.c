@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* The TLS door against OpenSSL's own client over a socketpair; certificates are made on the
  * spot. */
+#include "daemon/util/clock.h"
 #include "protocol/tls.h"
 
 #include "tests/unit/certs.h"
@@ -487,6 +488,69 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
     return 1;
 }
 
+/* One connection with the session kept before, if any; was it resumed? */
+static bool connect_again(struct tls_context *ctx)
+{
+    char buf[8];
+    struct pair p;
+    bool reused;
+
+    pair_open_with(&p, tls_context_ref(ctx), TLS_AFTER_SSLREQUEST);
+    SSL_CTX_set_session_cache_mode(p.client_ctx,
+                                   SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
+    SSL_CTX_sess_set_new_cb(p.client_ctx, keep_session);
+    if (kept_session != NULL) {
+        SSL_set_session(p.client, kept_session);
+    }
+    assert_int_equal(shake(&p), TLS_DONE);
+    (void)SSL_read(p.client, buf, sizeof(buf)); /* the ticket */
+    reused = SSL_session_reused(p.client);
+    SSL_shutdown(p.client); /* else OpenSSL does not trust the session any more */
+    pair_close(&p);
+    return reused;
+}
+
+static void forget_session(void)
+{
+    SSL_SESSION_free(kept_session);
+    kept_session = NULL;
+}
+
+static void test_ticket_keys_rotate(void **state)
+{
+    static const usec_t hour_us = 3600 * USEC_PER_SEC;
+    static const char *const protocols[] = {"tlsv1.2", "tlsv1.3"};
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(protocols); i++) {
+        struct tls_settings s = settings();
+        struct tls_context *ctx;
+        struct tls_context *other;
+        SSL_SESSION *first;
+
+        s.protocols = protocols[i];
+        ctx = context(&s);
+        other = context(&s);
+        clock_fake(hour_us);
+        assert_false(connect_again(ctx));
+        first = SSL_SESSION_dup(kept_session); /* the client does not use one twice */
+        assert_true(connect_again(ctx));
+        clock_fake(2 * hour_us); /* another key seals, this one still opens */
+        forget_session();
+        kept_session = SSL_SESSION_dup(first);
+        assert_true(connect_again(ctx));
+        clock_fake(3 * hour_us);
+        forget_session();
+        kept_session = SSL_SESSION_dup(first);
+        assert_false(connect_again(ctx));   /* a full handshake, no error */
+        assert_false(connect_again(other)); /* as after a RELOAD */
+        forget_session();
+        SSL_SESSION_free(first);
+        tls_context_unref(ctx);
+        tls_context_unref(other);
+    }
+}
+
 static void test_sessions_are_resumed(void **state)
 {
     struct tls_settings s = settings();
@@ -732,6 +796,7 @@ int main(void)
         cmocka_unit_test(test_end_point),
         cmocka_unit_test(test_ends_of_the_stream),
         cmocka_unit_test(test_hostile_bytes),
+        cmocka_unit_test(test_ticket_keys_rotate),
         cmocka_unit_test(test_sessions_are_resumed),
         cmocka_unit_test(test_context_goes_before_its_connections),
         cmocka_unit_test(test_bad_settings),
