@@ -359,7 +359,10 @@ install: $(PROGRAM) $(MAN_PAGES) ## installs below PREFIX (/usr/local); DESTDIR 
 	for f in grafana/pgpoold.json prometheus/pgpoold.rules.yml; do \
 		install -D -m 0644 packaging/$$f $(DESTDIR)$(DOCDIR)/$$f || exit 1; \
 	done
-	for f in $(SYSTEMD_EXAMPLES); do install -D -m 0644 $$f $(DESTDIR)$(DOCDIR)/systemd/$${f##*/} || exit 1; done
+	for f in $(SYSTEMD_EXAMPLES); do \
+		sed 's|@BINDIR@|$(BINDIR)|g; s|@CONFDIR@|$(CONFDIR)|g' $$f | \
+			install -D -m 0644 /dev/stdin $(DESTDIR)$(DOCDIR)/systemd/$${f##*/} || exit 1; \
+	done
 	install -D -m 0644 packaging/completions/pgpoold $(DESTDIR)$(COMPLETIONDIR)/pgpoold
 
 # Not undone by uninstall: it is the operator's from then on.

@@ -376,6 +376,8 @@ static enum admin_verdict run_takeover(struct client *c, const struct admin_stat
         admin_error_set(error, SQLSTATE_WRONG_STATE, "%s", why);
         return ADMIN_FAILED;
     }
+    conn_done(&c->conn,
+              c->server->loop); /* the new process may have answered already: not ours to read */
     client_close_quiet(c, "takes over");
     return ADMIN_GONE;
 }

@@ -391,7 +391,7 @@ static void on_ready(struct backend *b)
     b->params = params_intern(pool->env->params, tracked, n);
     welcome = params_intern(pool->env->params, l->reported, l->n_reported);
     if (b->params == NULL || welcome == NULL) {
-        welcome = params_unref(welcome);
+        (void)params_unref(welcome);
         fail(b, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return;
     }

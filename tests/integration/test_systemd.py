@@ -91,6 +91,35 @@ def test_systemd_hears_of_the_new_process_of_an_online_restart(pgpoold, notified
     assert not any("STOPPING=1" in message for message in notified.rest())  # the old one is not the service any more
 
 
+def test_the_drop_in_for_an_online_restart_replaces_the_process(pgpoold, notified, wire):
+    """What systemctl reload runs with it, one command after the other, and what systemd hears of that."""
+    env = {"NOTIFY_SOCKET": notified.path}
+    daemon = pgpoold(pool_mode="transaction", server_tls_sslmode="disable", pidfile="p.pid", logfile="d.log", env=env)
+    notified.wait("READY=1")
+    client = wire(daemon)
+    before = client.run("SELECT pg_backend_pid()")
+    old = daemon.process
+    lines = [line.partition("=")[2] for line in (UNITS / "examples/online-restart.conf").read_text().splitlines()
+             if line.startswith("ExecReload=@")]
+    assert len(lines) == 2
+    for line in lines:
+        command = line.replace("@BINDIR@/pgpoold", str(daemon.binary)).replace("@CONFDIR@/pgpoold.ini", str(daemon.ini_path))
+        done = subprocess.run(as_server_account(command.split()), cwd=daemon.home, check=False, capture_output=True, text=True,
+                              timeout=PATIENCE, env={**os.environ, **SANITIZER_ENV, **env})
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert old.wait(PATIENCE) == 0
+    new = int((daemon.home / "p.pid").read_text())
+    try:
+        told = notified.wait("MAINPID=")
+        assert told.strip() == f"MAINPID={new}"
+        notified.wait("READY=1")
+        assert new != old.pid and client.run("SELECT pg_backend_pid()") == before
+        assert not any("STOPPING=1" in message for message in notified.rest())
+    finally:
+        daemon.take_over()  # into the foreground again, where the harness ends it
+    eventually(lambda: not os.path.exists(f"/proc/{new}"), "the background process has ended")
+
+
 def test_a_reload_by_the_console_is_told_too_and_one_that_fails(pgpoold, notified):
     daemon = pgpoold(env={"NOTIFY_SOCKET": notified.path})
     notified.wait("READY=1")
@@ -247,7 +276,7 @@ def test_descriptors_for_another_process_are_left_alone(pgpoold):
 def installed_units(tmp_path_factory, pgpoold_binary):
     """The units as `make install` writes them, for a program that is there."""
     folder = tmp_path_factory.mktemp("units")
-    for unit in UNITS.glob("pgpoold*.s*"):
+    for unit in [*UNITS.glob("pgpoold*.s*"), *UNITS.glob("examples/*.conf")]:
         text = unit.read_text().replace("@BINDIR@", str(pgpoold_binary.parent)).replace("@CONFDIR@", "/etc/pgpoold")
         assert "@" not in re.sub(r"(?m)^#.*|@[a-z-]+(?= |$)", "", text), "a placeholder is left"
         (folder / unit.name).write_text(text)
@@ -276,7 +305,7 @@ def test_both_services_have_the_same_sandbox():
 
 
 def test_every_example_of_a_drop_in_is_understood(installed_units):
-    for example in sorted((UNITS / "examples").glob("*.conf")):
+    for example in sorted(installed_units.glob("*.conf")):
         folder = installed_units / "with" / example.stem
         folder.mkdir(parents=True)
         # A drop-in by its place in the file: later lines win, as they do in a drop-in.
