@@ -8,10 +8,9 @@ import ctypes
 import mmap
 import os
 import pathlib
-import resource
 import subprocess
 
-from account import give
+from account import as_server_account, give
 from daemon_process import SANITIZER_ENV
 
 SOURCE = pathlib.Path(__file__).resolve().parent / "clients/faults.c"
@@ -77,8 +76,10 @@ def descriptors(daemon):
 
 def limit_descriptors(daemon, most):
     """The daemon may have no descriptor with the number @most or above any more. Returns what held before."""
-    return resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE,
-                            (most, resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)[1]))
+    with open(f"/proc/{daemon.pid}/limits", encoding="ascii") as limits:
+        before = next(line.split()[3] for line in limits if line.startswith("Max open files"))
+    subprocess.run(as_server_account(["prlimit", "--pid", daemon.pid, f"--nofile={most}:"]), check=True)
+    return int(before)
 
 
 def objects(daemon):
