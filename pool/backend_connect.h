@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Opens one server connection with libpq, then takes it away from libpq before authentication:
  * so every address and TLS option of libpq works, and yet each byte of the login is ours. This
- * is the only file that knows libpq.
+ * is the door to libpq (cancel requests and `pgpoold top` have their own).
  *
  * A struct backend_connect is one attempt, owned by whoever asked for it. It ends with one
  * callback, or is freed before. Afterwards nothing of libpq is left: no PGconn, its descriptor
