@@ -28,6 +28,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define HANDSHAKE_BYTES ((size_t)100 * 1024) /* more than TLS allocates; from the heap, no mmap */
 #define ERROR_MAX_BYTES 2048
 #define PEEK_BYTES \
     4096 /* an ErrorResponse beyond that is libpq's to report, without its SQLSTATE */
@@ -326,10 +327,27 @@ static bool is_bare_ready(const struct backend_connect *c)
            (c->tls_off || PQsslInUse(c->conn) != 0 || is_unix(c->fd));
 }
 
+/* libpq up to 15 at least ends the process with a SEGV when OpenSSL has no memory at one place of the TLS handshake that
+ * it does not check (BIO_set_app_data). What a handshake needs must be there before it begins. */
+static bool has_memory_for_libpq(void)
+{
+    void *volatile probe =
+        malloc(HANDSHAKE_BYTES); /* volatile: or the compiler leaves the pair out */
+    bool ok = probe != NULL;
+
+    free(probe);
+    return ok;
+}
+
 static void advance(struct backend_connect *c)
 {
-    PostgresPollingStatusType want = PQconnectPoll(c->conn);
+    PostgresPollingStatusType want;
 
+    if (!has_memory_for_libpq()) {
+        fail(c, BACKEND_CONNECT_FAILED, "out of memory");
+        return;
+    }
+    want = PQconnectPoll(c->conn);
     if (want == PGRES_POLLING_FAILED) {
         fail_as_libpq_says(c);
         return;
