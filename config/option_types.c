@@ -262,7 +262,7 @@ bool option_set(const struct option *o, enum option_scope scope, void *record, c
                 char *why)
 {
     void *field = field_of(o, scope, record);
-    bool on;
+    bool on = false; /* read_bool() sets it; gcc at -O3 does not see that */
     int64_t number;
 
     switch (o->type) {
