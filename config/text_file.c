@@ -32,6 +32,17 @@ bool text_file_open(struct text_file *t, const char *path, const char *from_file
         return false;
     }
     t->owns_stream = true;
+    /* Buffers of our own, which are wiped: there are passwords in these files. */
+    t->stream_buf = malloc(TEXT_FILE_BUFFER_BYTES);
+    t->buf = malloc(TEXT_FILE_BUFFER_BYTES);
+    if (t->stream_buf == NULL || t->buf == NULL ||
+        setvbuf(in, t->stream_buf, _IOFBF, TEXT_FILE_BUFFER_BYTES) != 0) {
+        text_file_fault(t, "out of memory");
+        text_file_done(t);
+        return false;
+    }
+    t->cap =
+        TEXT_FILE_BUFFER_BYTES; /* few lines are longer, so few are copied by a growing buffer */
     return true;
 }
 
@@ -44,6 +55,10 @@ void text_file_done(struct text_file *t)
     free(t->name);
     if (t->owns_stream) {
         (void)fclose(t->in); /* was only read */
+    }
+    if (t->stream_buf != NULL) {
+        explicit_bzero(t->stream_buf, TEXT_FILE_BUFFER_BYTES);
+        free(t->stream_buf);
     }
     *t = (struct text_file){0};
 }

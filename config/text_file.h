@@ -13,6 +13,8 @@
 
 #define TEXT_FILE_LINE_MAX (1024 * 1024) /* bytes of one line; more is a mistake, not a setting */
 
+#define TEXT_FILE_BUFFER_BYTES ((size_t)4096)
+
 struct text_file {
     /* name and line may be read, the rest is private */
     char *name;
@@ -20,6 +22,7 @@ struct text_file {
     FILE *in;
     char *buf;
     size_t cap;
+    char *stream_buf; /* of @in, when it is ours */
     struct config_errors *errors;
     bool owns_stream;
 };
