@@ -160,6 +160,7 @@ class FakeConnection(Connection):
             code = f.u32()
             if code == CANCEL_CODE:
                 self.server.cancels.append((f.u32(), f.left()))
+                self.server.cancels_over_tls.append(self.tls)
                 if self.server.on_cancel is not None:
                     self.server.on_cancel()
                 return False
@@ -263,6 +264,7 @@ class FakePg:
         self.connections = []
         self.startups = []
         self.cancels = []
+        self.cancels_over_tls = []  # of each of them: was it encrypted?
         self.failures = []
         self._n_accepted = 0
         self._lock = threading.Lock()

@@ -172,6 +172,7 @@ def test_cancel_requests_are_encrypted_too(pgpoold, fake_pg, certs, wire, eventu
     wire(daemon, login=False).send(cancel_request(client.pid, client.secret))
     assert client.result().errors[0].code == "57014"
     assert server.cancels == [(server.connections[0].pid, server.connections[0].secret)]
+    assert server.cancels_over_tls == [True]
 
 
 @pytest.mark.parametrize("size", (1, 20000, 3000000))
