@@ -10,10 +10,10 @@
 static void on_end(struct backend *b, ssize_t n)
 {
     char text[128];
+    struct pg_error e;
+    bool is_ours = false; /* @e has what the client is told */
 
     if (b->state == BACKEND_LOGIN) {
-        struct pg_error e;
-
         pg_error_set(&e, SQLSTATE_CANNOT_CONNECT, "server closed the connection during login");
         backend_open_failed(b, &e, false);
         return;
@@ -24,8 +24,10 @@ static void on_end(struct backend *b, ssize_t n)
         (void)snprintf(text, sizeof(text), "server conn crashed?");
     } else {
         (void)snprintf(text, sizeof(text), "server connection lost: %s", strerror((int)-n));
+        pg_error_set(&e, SQLSTATE_CONNECTION_FAILURE, "%s", text);
+        is_ours = b->last_error == NULL || !b->told_error;
     }
-    backend_close(b, text, NULL);
+    backend_close(b, text, is_ours ? &e : NULL);
 }
 
 static bool sink_is_full(const struct backend *b)

@@ -40,7 +40,7 @@ class Faults:
         with open(path, "r+b") as file:
             self._map = mmap.mmap(file.fileno(), 0)
         self.control = Control.from_buffer(self._map)
-        asan = SANITIZER_ENV["ASAN_OPTIONS"] + ":verify_asan_link_order=0:allocator_may_return_null=1"
+        asan = SANITIZER_ENV["ASAN_OPTIONS"] + ":verify_asan_link_order=0:allocator_may_return_null=1:" + os.environ.get("FAULTS_ASAN", "")
         self.env = {"LD_PRELOAD": str(library), "FAULTS_FILE": str(path), "ASAN_OPTIONS": asan}
 
     def fail(self, first, times=1):

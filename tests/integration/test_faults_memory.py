@@ -209,3 +209,20 @@ def test_memory_runs_out_at_the_nth_allocation(faulty, session, times):
     print(session.__name__, n_calls, seen)
     eventually(lambda: not daemon.show("clients", user="scram_user"))
     eventually(lambda: all(row["sv_active"] == row["cl_waiting"] == 0 for row in daemon.show("pools")))
+
+
+def test_memory_runs_out_while_the_event_loop_grows(faulty):
+    """libev cannot be told that there is no memory for one more descriptor, so what it needs is kept ready."""
+    daemon, what = faulty()
+    crowd = []
+    while len(crowd) < 150:
+        what.fail(3)  # behind the client itself and its login
+        client = Client.connect(daemon.host, daemon.port)
+        crowd.append(client)
+        client.send(b"\0\0\0\x20\0\3")  # the beginning of a login
+        eventually(lambda: what.control.failed or what.control.calls >= 3 or not daemon.is_running(), timeout=10)
+        assert daemon.is_running()
+    what.mend()
+    for client in crowd:
+        client.close()
+    assert daemon.psql("SELECT 42", user="scram_user", password=PASSWORDS["scram_user"]) == [(42,)]
