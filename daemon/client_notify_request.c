@@ -249,6 +249,16 @@ bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, con
     return false;
 }
 
+/* While nobody in the pool listens a NOTIFY is not noted. If a LISTEN follows in the same transaction it counts after all:
+ * the client hears it. So a LISTEN in a transaction that has begun before it is taken for a NOTIFY as well. */
+static bool is_in_transaction(const struct client *c)
+{
+    const struct backend *b = c->lease.backend;
+
+    return c->lease.state == LEASE_HELD &&
+           (b->tx_status != 'I' || !inflight_is_empty(&b->inflight));
+}
+
 static bool notifies(const struct client *c, const char *text, size_t len, bool listens)
 {
     return (listens || notify_hub_is_used(c->pool)) && sql_might_contain(text, len, "notify");
@@ -304,7 +314,7 @@ enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size
         }
     }
     forget_early(c->notify);
-    w->has_notified = w->has_notified || notes;
+    w->has_notified = w->has_notified || notes || (listens && is_in_transaction(c));
     w->seq++;
     if ((listens || listen_log_is_active(&w->log)) && !expect_all(c, w, text, text_len)) {
         return NOTIFY_CLOSED;
@@ -442,7 +452,8 @@ enum notify_verdict client_notify_execute(struct client *c, const char *portal)
         w->seq++;
         forget_early(c->notify);
     }
-    w->has_notified = w->has_notified || p->stmt->notifies;
+    w->has_notified =
+        w->has_notified || p->stmt->notifies || (p->stmt->listens && is_in_transaction(c));
     if (p->stmt->listens && is_too_many(c, w, text, len)) {
         return NOTIFY_TOO_MANY;
     }
