@@ -547,16 +547,21 @@ def test_into_the_background_and_on(start, wire):
     assert client.query("select 1").rows == [("1",)]
 
 
-def test_nothing_leaks_over_many_restarts(start, wire):
+def test_nothing_leaks_over_many_restarts(start, wire, eventually):
     daemon = start(pool_mode="transaction")
     clients = [wire(daemon, user="app", database="test") for _ in range(20)]
-    counts = []
+
+    def n_descriptors():
+        return len(os.listdir(f"/proc/{daemon.pid}/fd"))
+
+    most = None
     for _ in range(4):
         for client in clients:
             client.query("select 1")
         old_is_gone(daemon.take_over())
-        counts.append(len(os.listdir(f"/proc/{daemon.pid}/fd")))
-    assert len(set(counts[1:])) == 1, counts
+        # A server connection may be on its way in or out just now.
+        eventually(lambda: most is None or n_descriptors() <= most, "no more than after the first restart")
+        most = most or n_descriptors()
 
 
 def test_keys_of_a_scram_login_log_in_to_servers_after_the_restart(start, wire, pg):
