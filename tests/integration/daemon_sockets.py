@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 import stat
@@ -19,10 +20,14 @@ def sockets_of(pid):
     found = []
     try:
         for name in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 if not stat.S_ISSOCK(os.stat(f"/proc/{pid}/fd/{name}").st_mode):
                     continue
+            except FileNotFoundError:
+                continue  # it was closed since the folder was read
             fd = _libc.syscall(PIDFD_GETFD, pidfd, int(name), 0)
+            if fd < 0 and ctypes.get_errno() == errno.EBADF:
+                continue  # it was closed just now
             if fd < 0:
                 raise OSError(ctypes.get_errno(), "pidfd_getfd")
             sock = socket.socket(fileno=fd)
