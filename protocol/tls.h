@@ -91,7 +91,8 @@ struct tls_context *tls_context_unref(struct tls_context *ctx); /* NULL is fine;
 
 /* A server-side connection on @fd. @early: bytes that the caller has already read from the
  * socket, at most 64 KiB (the ClientHello of direct TLS; NULL and 0 if none: after an SSLRequest
- * there must be none, refuse such a peer). Takes its own reference on @ctx. NULL: out of memory. */
+ * there must be none, refuse such a peer). Takes a reference on the SSL_CTX in @ctx, not on @ctx: nothing that a handshake
+ * still needs may lie in the struct itself. NULL: out of memory. */
 MUSTCHECK struct tls *tls_accept_new(struct tls_context *ctx, int fd, enum tls_accept_kind kind,
                                      const void *early, size_t n_early);
 /* Takes @ssl (an SSL * whose handshake libpq has finished) over, from now on over @fd, a

@@ -392,8 +392,8 @@ static int put_who(char *ret, size_t size, const struct log_who *who)
                     log_escape(user, sizeof(user), who->user), who->addr, who->port);
 }
 
-static void write_event(enum log_level level, const struct log_who *who, const char *fmt,
-                        va_list args)
+static void put_event(enum log_level level, const struct log_who *who, const char *fmt,
+                      va_list args)
 {
     /* One byte more than a message may have: cut() sees that there was more. */
     char line[PREFIX_MAX_BYTES + MESSAGE_MAX_BYTES + 2];
@@ -434,10 +434,10 @@ static void write_event(enum log_level level, const struct log_who *who, const c
     send_line(level, message, len);
 }
 
-void log_write_who(enum log_level level, const struct log_who *who, const char *fmt, ...)
+static void write_event(enum log_level level, const struct log_who *who, const char *fmt,
+                        va_list args)
 {
     int saved_errno = errno;
-    va_list args;
 
     if (!log_is_on(level)) {
         state.left_out = 0;
@@ -446,28 +446,26 @@ void log_write_who(enum log_level level, const struct log_who *who, const char *
     if (state.stderr_kind == STDERR_UNKNOWN) {
         state.stderr_kind = find_stderr_kind();
     }
+    put_event(level, who, fmt, args);
+    errno = saved_errno;
+}
+
+void log_write_who(enum log_level level, const struct log_who *who, const char *fmt, ...)
+{
+    va_list args;
+
     va_start(args, fmt);
     write_event(level, who, fmt, args);
     va_end(args);
-    errno = saved_errno;
 }
 
 void log_write(enum log_level level, const char *fmt, ...)
 {
-    int saved_errno = errno;
     va_list args;
 
-    if (!log_is_on(level)) {
-        state.left_out = 0;
-        return;
-    }
-    if (state.stderr_kind == STDERR_UNKNOWN) {
-        state.stderr_kind = find_stderr_kind();
-    }
     va_start(args, fmt);
     write_event(level, NULL, fmt, args);
     va_end(args);
-    errno = saved_errno;
 }
 
 void log_observe(log_observer_fn fn, void *arg)

@@ -231,11 +231,6 @@ void loop_stop(struct loop *loop)
     ev_break(loop->ev, EVBREAK_ALL);
 }
 
-void loop_after_fork(struct loop *loop)
-{
-    ev_loop_fork(loop->ev);
-}
-
 uint64_t loop_turns(const struct loop *loop)
 {
     return loop->turns;

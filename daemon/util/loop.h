@@ -62,8 +62,6 @@ struct loop *loop_free(struct loop *loop);
 /* Runs until loop_stop(). */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
-/* After a fork that goes on in the child. */
-void loop_after_fork(struct loop *loop);
 /* Turns done so far: a watchdog sees that the loop lives. */
 uint64_t loop_turns(const struct loop *loop);
 
