@@ -256,7 +256,7 @@ static bool is_in_transaction(const struct client *c)
     const struct backend *b = c->lease.backend;
 
     return c->lease.state == LEASE_HELD &&
-           (b->tx_status != 'I' || !inflight_is_empty(&b->inflight));
+           (b->tx_status != 'I' || b->inflight.executes || inflight_count_ready(&b->inflight) > 0);
 }
 
 static bool notifies(const struct client *c, const char *text, size_t len, bool listens)

@@ -122,6 +122,7 @@ bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_or
     e->prepared = prepared != NULL ? prepared_ref(prepared) : NULL;
     if (kind != INFLIGHT_COPY_END) {
         f->unsynced = !ends_with_ready((uint8_t)kind);
+        f->executes = f->unsynced && (f->executes || kind == INFLIGHT_EXECUTE);
     }
     return true;
 }
@@ -215,6 +216,7 @@ enum inflight_step inflight_step(struct inflight *f, uint8_t type)
     if (f->n == 0 && type == 'Z' && f->doubtful) {
         f->skipping = false; /* that Sync was answered after all */
         f->unsynced = false;
+        f->executes = false;
         return INFLIGHT_NONE;
     }
     if (f->n == 0) {

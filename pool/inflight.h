@@ -67,7 +67,7 @@ struct inflight_entry {
 };
 
 struct inflight {
-    /* private, but copy_in, unsynced and n may be read */
+    /* private, but copy_in, unsynced, executes and n may be read */
     struct inflight_entry *entries;
     uint32_t head;
     uint32_t n;
@@ -77,6 +77,7 @@ struct inflight {
     bool
         unsynced; /* an extended request was sent and no Sync behind it: the server has a transaction open, whatever its
                     * last ReadyForQuery said */
+    bool executes;     /* and there was an Execute among them */
     bool sync_ignored; /* a Sync was taken for one that the running COPY ignores */
     bool doubtful;
     struct inflight_entry first[8];
@@ -149,6 +150,7 @@ static inline bool inflight_push_plain(struct inflight *f, enum inflight_kind ki
     e->prepared = NULL;
     f->n++;
     f->unsynced = kind != INFLIGHT_QUERY && kind != INFLIGHT_FUNCTION && kind != INFLIGHT_SYNC;
+    f->executes = f->unsynced && (f->executes || kind == INFLIGHT_EXECUTE);
     return true;
 }
 

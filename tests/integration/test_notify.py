@@ -40,6 +40,7 @@ the end of its transaction, and another one when the hub listens again; subscrip
 | NOTIFY in a trigger of a client that does not listen itself | arrives; a moment later than the client's ReadyForQuery, perhaps |
 """
 
+import signal
 import time
 
 import pytest
@@ -490,9 +491,11 @@ def test_pg_listening_channels_shows_the_server_connections(pool, wire):
 def test_a_storm_of_listens_takes_few_round_trips(pool, wire, how):
     daemon = pool(default_pool_size=20, max_client_conn=1100)
     clients = [wire(daemon, timeout=60) for _ in range(1000)]
+    daemon.signal(signal.SIGSTOP)  # so that they come at once, however slowly this machine sends them
     for i, client in enumerate(clients):
         sql = f"LISTEN channel_{i}"
         client.send(*([query(sql)] if how == "simple" else [parse("", sql), bind(), execute(), sync()]))
+    daemon.signal(signal.SIGCONT)
     for client in clients:
         assert client.result().tags == ["LISTEN"]
     rows = daemon.show("listeners")

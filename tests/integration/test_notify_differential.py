@@ -242,6 +242,14 @@ def test_a_rollback_waits_in_a_portal_for_its_listen(worlds):
     w.finish()
 
 
+@pytest.mark.parametrize("sender", ["NOTIFY a, 'mine'", "INSERT INTO events VALUES ('a', 'mine')"])
+def test_the_first_listen_of_a_pool_comes_behind_a_notify_of_its_batch(worlds, sender):
+    w = worlds("n", "l")
+    w.step("l", [parse("", sender), bind(), execute(), flush(), parse("", "LISTEN a"), bind(), execute(), sync()])
+    assert told(w, "l", "a")
+    w.finish()
+
+
 def test_an_execute_is_refused_twice(worlds):
     w = worlds("n", "l")
     w.step("l", [parse("", "LISTEN a"), bind(), execute(), execute(), sync()])

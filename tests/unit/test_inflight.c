@@ -56,6 +56,9 @@ static const struct {
     {"copy out by execute", ">PBES <1! <2! <H+ <d+ <c+ <C! <Z!"},
     {"the error comes with the sync", ">PBES <1! <2! <C! <E* =1 noskip <Z!"},
     {"a simple query behind a sync", ">PBESQ <1! <2! <C! <Z! <T+ <D+ <C+ <Z!"},
+    {"an execute is remembered up to the sync",
+     ">PB norun <1! <2! >E ran <C! =0 ran >P ran >S norun <1! <Z! norun"},
+    {"an execute is remembered up to a query", ">PBE ran >Q norun <1! <2! <C! <C+ <Z!"},
     {"requests without a sync", ">PB <1! <2! =0 noskip nocopy >E <C! >S <Z!"},
 
     /* errors and skipping */
@@ -254,6 +257,8 @@ static void check_state(struct play *p, const char *word, size_t len)
         {"nodoubt", offsetof(struct inflight, doubtful), false},
         {"open", offsetof(struct inflight, unsynced), true},
         {"synced", offsetof(struct inflight, unsynced), false},
+        {"ran", offsetof(struct inflight, executes), true},
+        {"norun", offsetof(struct inflight, executes), false},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(states); i++) {
