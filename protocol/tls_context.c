@@ -303,7 +303,9 @@ static bool begin_mac(EVP_MAC_CTX *mac, struct ticket_key *key)
     return EVP_MAC_CTX_set_params(mac, params) == 1;
 }
 
-/* 1: sealed, or may be opened; 2: opened, and the client gets a new one; 0: not one of ours, so a full handshake; -1: error. */
+/* 1: sealed, or may be opened; 2: opened, and the client gets a new one; 0: not one of ours, so a full handshake; -1: error.
+ * A ticket of TLS 1.3 is used once, so that nobody who watches can tell two connections of a client for the same one's
+ * (RFC 8446, C.4): without a new one each second connection would be a full handshake. */
 /* NOLINTNEXTLINE(readability-function-size): the signature is OpenSSL's */
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int seal)
@@ -330,7 +332,7 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
         EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key->cipher_key, iv) != 1) {
         return -1;
     }
-    return key == &keys->now ? 1 : 2;
+    return key == &keys->now && SSL_version(ssl) < TLS1_3_VERSION ? 1 : 2;
 }
 
 static bool set_tickets(SSL_CTX *ctx, struct tls_error *err)
