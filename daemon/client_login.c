@@ -160,6 +160,7 @@ void client_welcome(struct client *c, struct params *reported)
     list_add_tail(&c->pool->clients, &c->link);
     s->n_logged_in++;
     c->u.login = client_login_free(c->u.login);
+    conn_expect_no_secrets(&c->conn);
     client_set_state(c, CLIENT_IDLE);
     if (c->replication == REPLICATION_NONE) {
         lease_init(&c->lease, &client_lease_ops);

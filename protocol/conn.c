@@ -132,6 +132,13 @@ ssize_t conn_read(struct conn *c, struct loop *loop, void *buf, size_t len)
     return read_plain(loop_io_fd(&c->io), buf, len);
 }
 
+void conn_expect_no_secrets(struct conn *c)
+{
+    if (c->tls != NULL) {
+        tls_expect_no_secrets(c->tls);
+    }
+}
+
 bool conn_has_pending(const struct conn *c)
 {
     return c->tls != NULL && tls_pending(c->tls) > 0;

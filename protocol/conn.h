@@ -55,6 +55,9 @@ void conn_set_tls(struct conn *c, struct tls *tls);
 /* Runs the handshake one step. TLS_DONE, or TLS_WANT_* (the watcher is set accordingly), or an error. */
 enum tls_result conn_handshake(struct conn *c, struct loop *loop);
 
+/* The peer has logged in: see tls_expect_no_secrets(). */
+void conn_expect_no_secrets(struct conn *c);
+
 /* At most @len bytes. > 0: so many; CONN_AGAIN; CONN_EOF; other negative: -errno. */
 ssize_t conn_read(struct conn *c, struct loop *loop, void *buf, size_t len);
 /* Are there bytes that were read off the socket but not yet by conn_read()? The loop would not tell. */

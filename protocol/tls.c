@@ -318,6 +318,11 @@ static bool alpn_is_postgresql(const SSL *ssl)
     return len == sizeof(TLS_ALPN_WIRE) - 2 && memcmp(name, &TLS_ALPN_WIRE[1], len) == 0;
 }
 
+void tls_expect_no_secrets(struct tls *tls)
+{
+    SSL_clear_options(tls->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+}
+
 enum tls_result tls_handshake(struct tls *tls)
 {
     int ret;
