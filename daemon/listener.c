@@ -565,6 +565,8 @@ static bool accept_one(struct listener *l)
     if (l->is_unix) {
         peer.any.sa_family =
             AF_UNIX; /* a client's socket has no name, and then the kernel may write nothing */
+    } else if (!conn_is_loopback((const struct sockaddr *)&l->addr)) {
+        conn_tune_local(fd, &peer.any); /* else inherited */
     }
     if (l->refuses_new) {
         (void)set_option(fd, SOL_SOCKET, SO_DETACH_FILTER,
@@ -712,24 +714,11 @@ static bool is_for_proxies(const struct listener *l, const struct settings *set)
     return !l->is_unix && set->proxy_protocol_port > 0 && ntohs(port) == set->proxy_protocol_port;
 }
 
-static bool is_loopback(const struct listener *l)
-{
-    const union address *a = (const void *)&l->addr;
-
-    switch (a->any.sa_family) {
-    case AF_INET:
-        return ntohl(a->v4.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-    case AF_INET6:
-        return IN6_IS_ADDR_LOOPBACK(&a->v6.sin6_addr);
-    default:
-        return true; /* a Unix socket: file permissions decide */
-    }
-}
-
 /* Meant for a moment of testing, and then forgotten. */
 static void warn_open(const struct listener *l, enum auth_type how)
 {
-    if ((how == AUTH_TYPE_ANY || how == AUTH_TYPE_TRUST) && !is_loopback(l)) {
+    if ((how == AUTH_TYPE_ANY || how == AUTH_TYPE_TRUST) && !l->is_unix &&
+        !conn_is_loopback((const struct sockaddr *)&l->addr)) {
         log_warning("auth_type = %s: whoever reaches %s may log in without a password",
                     auth_type_name(how), l->name);
     }
@@ -782,6 +771,7 @@ void listeners_tune(const struct server *s)
     list_for_each(&s->listeners, l, link) {
         if (!l->is_unix && !listener_is_retired(l)) {
             tune_tcp(l->fd, &s->config->settings);
+            conn_tune_local(l->fd, (const struct sockaddr *)&l->addr);
         }
     }
 }

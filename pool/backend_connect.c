@@ -12,6 +12,7 @@
 #include "daemon/util/buf.h"
 #include "daemon/util/fatal.h"
 #include "daemon/util/loop.h"
+#include "protocol/conn.h"
 #include "protocol/wire.h"
 
 #include <libpq-fe.h>
@@ -276,6 +277,7 @@ static void take_over(struct backend_connect *c)
     c->fd = -1;
     set_socket_buffers(r.fd, c->socket_buffer_bytes);
     backend_connect_addresses(r.fd, &r.peer, &r.local);
+    conn_tune_local(r.fd, (const struct sockaddr *)&r.peer.addr);
     c->fn(c, c->owner, &r); /* may free @c */
 }
 

@@ -5,6 +5,8 @@
 #include "daemon/util/num.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -43,6 +45,27 @@ void conn_done(struct conn *c, struct loop *loop)
     drop_queue(c);
     (void)close(fd); /* libev needs no epoll DEL: the kernel forgets a closed descriptor */
     loop_io_init(&c->io, -1, NULL);
+}
+
+bool conn_is_loopback(const struct sockaddr *addr)
+{
+    if (addr->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const void *)addr;
+
+        return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    }
+    return addr->sa_family == AF_INET6 &&
+           IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)addr)->sin6_addr);
+}
+
+void conn_tune_local(int fd, const struct sockaddr *addr)
+{
+    static const char simplest[] =
+        "reno"; /* the one that every kernel has and every user may use */
+
+    if (conn_is_loopback(addr)) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, simplest, sizeof(simplest) - 1);
+    }
 }
 
 static void update_watcher(struct conn *c, struct loop *loop)

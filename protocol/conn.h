@@ -12,6 +12,7 @@
 #include "daemon/util/loop.h"
 #include "protocol/tls.h"
 
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -49,6 +50,14 @@ static inline int conn_fd(const struct conn *c)
 {
     return loop_io_fd(&c->io);
 }
+
+/* 127.0.0.0/8 or ::1 */
+bool conn_is_loopback(const struct sockaddr *addr);
+/* For a TCP socket bound or connected to @addr: if that is this machine itself, there is no line whose speed somebody would
+ * have to find out, so the simplest congestion control does, whatever the system's is for the others. BBR, a usual one,
+ * paces what is sent: a timer of the kernel for every few segments, a third of what a large result costs. A listener's
+ * connections inherit it, and then nothing is paced at all. What the kernel refuses stays as it is. */
+void conn_tune_local(int fd, const struct sockaddr *addr);
 
 /* Switches to TLS; @tls is owned from now on. */
 void conn_set_tls(struct conn *c, struct tls *tls);

@@ -81,6 +81,18 @@ def test_tcp_options_are_those_of_the_sockets(pgpoold, pg, wire, side):
     assert found["sndbuf"] > 200000 or found["rcvbuf"] != 100000, "the kernel fits them to the line again"
 
 
+@pytest.mark.parametrize("listen_addr", ("127.0.0.1", "*"))
+def test_what_stays_on_this_machine_has_the_simplest_congestion_control(pgpoold, pg, wire, listen_addr):
+    """The system's own may pace what is sent (BBR), with a timer for every few segments."""
+    daemon = pgpoold(databases=one_database(pg), listen_addr=listen_addr)
+    with contextlib.closing(wire(daemon)) as client:
+        client.run("SELECT 1")
+        with sockets_of(daemon.pid) as sockets:
+            used = {peer_port(s): s.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") for s in sockets}
+        assert used[client.sock.getsockname()[1]] == b"reno"
+        assert used[pg.port] == b"reno"
+
+
 def test_tcp_defer_accept_is_how_long_the_kernel_keeps_a_silent_client(pgpoold):
     """The kernel counts in repetitions of its answer, so it may make it a little longer."""
     daemon = pgpoold(tcp_defer_accept=100)

@@ -2,8 +2,10 @@
 /* Connections over socket pairs with the smallest buffers the kernel gives: most of what is sent meets EAGAIN. */
 #include "protocol/conn.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -401,6 +404,36 @@ static void test_moved_with_its_queue(void **state)
 
 #define CONN_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* --- this machine itself --- */
+
+static const struct {
+    const char *text;
+    bool is_loopback;
+} addresses[] = {
+    {"127.0.0.1", true}, {"127.255.0.9", true}, {"::1", true},      {"128.0.0.1", false},
+    {"0.0.0.0", false},  {"::", false},         {"fe80::1", false}, {"10.0.0.127", false},
+};
+
+static void test_loopback(void **state)
+{
+    const struct sockaddr_un local = {.sun_family = AF_UNIX};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(addresses); i++) {
+        struct sockaddr_in v4 = {.sin_family = AF_INET};
+        struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+        bool is_v4 = inet_pton(AF_INET, addresses[i].text, &v4.sin_addr) == 1;
+        bool found;
+
+        assert_true(is_v4 || inet_pton(AF_INET6, addresses[i].text, &v6.sin6_addr) == 1);
+        found = conn_is_loopback(is_v4 ? (const void *)&v4 : (const void *)&v6);
+        if (found != addresses[i].is_loopback) {
+            fail_msg("%s", addresses[i].text);
+        }
+    }
+    assert_false(conn_is_loopback((const void *)&local));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +450,7 @@ int main(void)
         CONN_TEST(test_ceiling_of_the_queue),
         CONN_TEST(test_done),
         CONN_TEST(test_moved_with_its_queue),
+        cmocka_unit_test(test_loopback),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
