@@ -453,14 +453,6 @@ const struct user_config *config_user(const struct config *c, const char *name)
     return u;
 }
 
-const struct peer_config *config_peer(const struct config *c, int id)
-{
-    struct peer_config *p;
-
-    HASH_FIND(hh, c->peers, &id, sizeof(id), p);
-    return p;
-}
-
 const struct database_config *config_next_database(const struct config *c,
                                                    const struct database_config *prev)
 {

@@ -60,7 +60,6 @@ MUSTCHECK bool config_set(struct config *c, const char *name, const char *text,
 /* NULL: no such entry. config_database() knows exact names only; for the rest see config.autodb. */
 const struct database_config *config_database(const struct config *c, const char *name);
 const struct user_config *config_user(const struct config *c, const char *name);
-const struct peer_config *config_peer(const struct config *c, int id);
 /* Pass NULL to begin; NULL comes back at the end. */
 const struct database_config *config_next_database(const struct config *c,
                                                    const struct database_config *prev);

@@ -337,37 +337,6 @@ struct database_config *database_config_from_autodb(const struct database_config
     return d;
 }
 
-static const char *dbname_of(const struct database_config *d)
-{
-    return *d->dbname == '\0' ? d->name : d->dbname;
-}
-
-bool database_config_same_target(const struct database_config *a, const struct database_config *b)
-{
-    static const char *const names[] = {
-        "host",
-        "port",
-        "user",
-        "password",
-        "connect_query",
-        "client_encoding",
-        "datestyle",
-        "timezone",
-        "application_name",
-        "load_balance_hosts",
-        "target_session_attrs",
-        "channel_binding",
-        "require_auth",
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (!option_is_equal(option_find(OPTION_DATABASE, names[i]), OPTION_DATABASE, a, b)) {
-            return false;
-        }
-    }
-    return strcmp(dbname_of(a), dbname_of(b)) == 0;
-}
-
 /* ---- [users] ---- */
 
 struct user_config *user_config_new(const char *name, const char *text, const char *file,

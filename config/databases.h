@@ -107,9 +107,6 @@ struct database_config *database_config_free(struct database_config *d);
  * where the entry leaves dbname open. Free it as any other. NULL: out of memory. */
 struct database_config *database_config_from_autodb(const struct database_config *autodb,
                                                     const char *name);
-/* Would a server connection opened for @a do for @b too? (hosts, dbname, user, password, startup
- * parameters, connect_query, what it may ask for) */
-bool database_config_same_target(const struct database_config *a, const struct database_config *b);
 
 struct user_config *user_config_new(const char *name, const char *text, const char *file,
                                     unsigned line, struct config_errors *errors);

@@ -46,13 +46,6 @@ bool hba_net_has(const struct hba_net *net, const struct hba_address *a)
     return true;
 }
 
-void hba_clear_interfaces(struct hba *h)
-{
-    free(h->interfaces);
-    h->interfaces = NULL;
-    h->n_interfaces = 0;
-}
-
 bool hba_add_interface(struct hba *h, const struct sockaddr *addr, const struct sockaddr *mask)
 {
     struct hba_net net;

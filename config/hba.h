@@ -54,7 +54,6 @@ struct hba *hba_free(struct hba *h);
 
 /* The addresses that samehost and samenet mean. hba_load() takes those of the machine's interfaces;
  * tests set their own. @mask NULL: all bits. false: out of memory, or neither IPv4 nor IPv6. */
-void hba_clear_interfaces(struct hba *h);
 MUSTCHECK bool hba_add_interface(struct hba *h, const struct sockaddr *addr,
                                  const struct sockaddr *mask);
 

@@ -56,18 +56,6 @@ void settings_done(struct settings *s)
     }
 }
 
-void settings_diff(const struct settings *a, const struct settings *b, settings_diff_fn fn,
-                   void *arg)
-{
-    const struct option *o = NULL;
-
-    while ((o = option_next(OPTION_GLOBAL, o)) != NULL) {
-        if (!option_is_equal(o, OPTION_GLOBAL, a, b)) {
-            fn(arg, o);
-        }
-    }
-}
-
 static void warn_fixed(const struct option *o, const struct settings *next,
                        const struct settings *running, struct config_errors *warnings)
 {

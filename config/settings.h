@@ -264,11 +264,6 @@ void settings_done(struct settings *s);
 
 /* ---- use ---- */
 
-/* Calls @fn for each global option that differs. */
-typedef void (*settings_diff_fn)(void *arg, const struct option *o);
-void settings_diff(const struct settings *a, const struct settings *b, settings_diff_fn fn,
-                   void *arg);
-
 /* RELOAD: gives @next the running value of each option that cannot change without a restart; for
  * each that was to change adds a warning. The rest of @next stays as it is.
  * false: out of memory. */

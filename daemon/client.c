@@ -148,6 +148,8 @@ void client_set_address(struct client *c, const struct sockaddr *addr)
     }
 }
 
+static void on_io(struct loop_io *io, unsigned events);
+
 struct client *client_new(struct server *s, struct listener *l, int fd, const struct sockaddr *addr)
 {
     struct client *c = calloc(1, sizeof(*c));
@@ -161,7 +163,7 @@ struct client *client_new(struct server *s, struct listener *l, int fd, const st
     c->id = ++s->env->next_id;
     c->connect_us = clock_now_us();
     c->request_us = c->connect_us;
-    conn_init(&c->conn, fd, client_on_io);
+    conn_init(&c->conn, fd, on_io);
     lease_init(&c->lease, &client_lease_ops);
     client_set_address(c, addr);
     c->u.login = calloc(1, sizeof(*c->u.login));
@@ -388,7 +390,8 @@ void client_check_idle(struct pool *pool)
     }
 }
 
-struct pool_stats *client_stats(struct client *c)
+/* Where what the client does is counted; NULL before its login. */
+static struct pool_stats *stats_of(struct client *c)
 {
     if (c->pool != NULL) {
         return &c->pool->db->stats;
@@ -398,7 +401,7 @@ struct pool_stats *client_stats(struct client *c)
 
 bool client_try_send(struct client *c, const void *data, size_t len)
 {
-    struct pool_stats *stats = client_stats(c);
+    struct pool_stats *stats = stats_of(c);
 
     if (stats != NULL) {
         stats->bytes_sent += len;
@@ -423,7 +426,8 @@ void client_send_buf(struct client *c, struct buf *b)
     buf_done(b);
 }
 
-void client_on_io(struct loop_io *io, unsigned events)
+/* Hands on by state. */
+static void on_io(struct loop_io *io, unsigned events)
 {
     struct client *c = container_of(container_of(io, struct conn, io), struct client, conn);
 

@@ -163,8 +163,6 @@ const char *client_state_name(const struct client *c); /* as SHOW CLIENTS says i
 /* --- use --- */
 
 /* Sends bytes to the client; memory running out closes it. */
-/* Where what the client does is counted; NULL before its login. */
-struct pool_stats *client_stats(struct client *c);
 /* Sends and counts. false: the connection is of no use any more. */
 MUSTCHECK bool client_try_send(struct client *c, const void *data, size_t len);
 void client_send(struct client *c, const void *data, size_t len);
@@ -187,8 +185,7 @@ void client_check_idle(struct pool *pool);
 void client_check_logins(struct loop_timer *timer);
 
 /* --- between the files of a client --- */
-void client_on_io(struct loop_io *io, unsigned events); /* client.c: hands on by state */
-void client_startup_readable(struct client *c);         /* client_startup.c */
+void client_startup_readable(struct client *c); /* client_startup.c */
 struct client_login *client_login_free(struct client_login *l);
 void client_startup_begin(struct client *c, struct listener *l);
 /* Its place in the line of logins has come up. */

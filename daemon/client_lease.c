@@ -34,6 +34,26 @@ static bool is_stranded(struct client *c)
     return true;
 }
 
+/* Gives the server connection back when the pool's mode says so. */
+static void give_back(struct client *c)
+{
+    if (c->pool->limits.mode == POOL_SESSION) {
+        (void)is_stranded(c);
+        return;
+    }
+    client_set_state(c, CLIENT_IDLE);
+    if (c->pool->limits.client_idle_timeout_us > 0) { /* the list is by idleness then */
+        list_remove(&c->pool->clients, &c->link);
+        list_add_tail(&c->pool->clients, &c->link);
+        c->request_us = clock_now_us();
+        pool_wake_at(c->pool, c->request_us + c->pool->limits.client_idle_timeout_us);
+    }
+    lease_release(&c->lease);
+    if (c->close_after) {
+        client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN, "pooler is shutting down");
+    }
+}
+
 static void on_granted(struct lease *l)
 {
     struct client *c = of(l);
@@ -46,7 +66,7 @@ static void on_granted(struct lease *l)
     /* What it had sent may have needed no server after all. */
     if (c->state == CLIENT_ACTIVE && c->hold == HOLD_NONE && backend_is_quiet(l->backend) &&
         c->body_left == 0) {
-        client_give_back(c);
+        give_back(c);
     }
 }
 
@@ -83,26 +103,6 @@ static struct conn *on_sink(struct lease *l)
 
 /* --- the end of a query --- */
 
-/* Gives the server connection back when the pool's mode says so. */
-void client_give_back(struct client *c)
-{
-    if (c->pool->limits.mode == POOL_SESSION) {
-        (void)is_stranded(c);
-        return;
-    }
-    client_set_state(c, CLIENT_IDLE);
-    if (c->pool->limits.client_idle_timeout_us > 0) { /* the list is by idleness then */
-        list_remove(&c->pool->clients, &c->link);
-        list_add_tail(&c->pool->clients, &c->link);
-        c->request_us = clock_now_us();
-        pool_wake_at(c->pool, c->request_us + c->pool->limits.client_idle_timeout_us);
-    }
-    lease_release(&c->lease);
-    if (c->close_after) {
-        client_close_text(c, SQLSTATE_ADMIN_SHUTDOWN, "pooler is shutting down");
-    }
-}
-
 static void after_ready(struct client *c, uint8_t status)
 {
     if (c->hold == HOLD_FULL ||
@@ -114,7 +114,7 @@ static void after_ready(struct client *c, uint8_t status)
     }
     if (status == 'I' && backend_is_quiet(c->lease.backend) && c->body_left == 0 &&
         c->hold == HOLD_NONE) {
-        client_give_back(c);
+        give_back(c);
     }
     if (UNLIKELY(c->server->env->is_held) && c->state != CLIENT_CLOSED) {
         handover_boundary(c);

@@ -270,7 +270,7 @@ static void queue(struct client_notify *n, const uint8_t *msg, size_t len)
 }
 
 /* Applies one committed change. false: the client is closed. */
-bool notify_apply(struct client_notify *n, const struct listen_change *change, bool *ret_wait)
+static bool apply(struct client_notify *n, const struct listen_change *change, bool *ret_wait)
 {
     struct client *c = n->c;
     unsigned max = (unsigned)notify_settings_of(c)->max_listen_channels;
@@ -355,7 +355,7 @@ static bool apply_all(struct client_notify *n, bool *ret_wait)
 
     while (listen_log_take(&n->work->log, &change)) {
         has_left = has_left || change.kind != SQL_LISTEN;
-        if (!notify_apply(n, &change, ret_wait)) {
+        if (!apply(n, &change, ret_wait)) {
             return false;
         }
     }

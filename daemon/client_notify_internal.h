@@ -80,6 +80,5 @@ size_t notify_message_length(const struct buf *b, size_t at);
 const char *notify_channel_of(const uint8_t *m);
 void notify_filter_queue(struct client_notify *n);
 void notify_on_hub_done(struct hub_waiter *waiter, bool ok);
-bool notify_apply(struct client_notify *n, const struct listen_change *change, bool *ret_wait);
 
 #endif

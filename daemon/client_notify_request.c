@@ -50,7 +50,7 @@ bool notify_listens_to(const struct client_notify *n, const char *channel)
 }
 
 /* Would this text bring the client over max_listen_channels? One that UNLISTENs as well is given the benefit of the
- * doubt; notify_apply() has the last word. */
+ * doubt; apply() in client_notify.c has the last word. */
 static bool is_too_many(const struct client *c, const struct notify_work *w, const char *text,
                         size_t len)
 {

@@ -66,7 +66,7 @@ static bool attach(struct relay *r)
     return r->is_open;
 }
 
-bool relay_flush(struct relay *r)
+static bool flush(struct relay *r)
 {
     if (r->is_open && !outvec_is_empty(&r->out)) {
         r->is_open = backend_flush(r->b, &r->out);
@@ -409,7 +409,7 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
 /* false: there is no server connection, or no longer. */
 static bool send_batch(struct relay *r)
 {
-    if (!r->is_open || !relay_flush(r)) {
+    if (!r->is_open || !flush(r)) {
         return false;
     }
     r->b->out_left = r->c->body_discarded ? 0 : r->c->body_left;

@@ -19,7 +19,6 @@ struct relay {
 };
 
 /* Each false: the server connection is gone, the client was told; stop. */
-MUSTCHECK bool relay_flush(struct relay *r);
 MUSTCHECK bool relay_note(struct relay *r, enum inflight_kind kind);
 MUSTCHECK bool relay_note_statement(struct relay *r, enum inflight_kind kind,
                                     enum inflight_origin origin, struct prepared *prepared,
@@ -32,9 +31,7 @@ void relay_hold(struct relay *r, enum client_hold why);
 /* The hold is over (c->hold was cleared): works on what was kept. */
 void relay_go_on(struct client *c);
 
-/* client_lease.c: gives a quiet server connection back when the pool's mode says so. */
-void client_give_back(struct client *c);
-/* One of the things that a held ReadyForQuery waits for, the hub, is over. */
+/* client_lease.c: one of the things that a held ReadyForQuery waits for, the hub, is over. */
 void client_ready_go_on(struct client *c);
 
 /* What HOLD_HUB waits for is over. */

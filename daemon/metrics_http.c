@@ -205,7 +205,7 @@ static bool check_pair(const struct settings *set, struct config_errors *errors)
         config_errors_add(errors, NULL, 0, "http_tls_key_file, http_tls_cert_file: %s", why.text);
         return false;
     }
-    tls_context_unref(ctx);
+    tls_context_free(ctx);
     return true;
 }
 

@@ -54,7 +54,7 @@ static void plan_done(struct plan *p)
     }
     free(p->items);
     peer_list_done(&p->peers);
-    tls_context_unref(p->tls);
+    tls_context_free(p->tls);
 }
 
 static bool plan_add(struct plan *p, const struct planned *item)
@@ -402,7 +402,7 @@ static void commit(struct plan *p)
     }
     canon_clear(s->canon);
     auth_cache_clear(s->auth_cache);
-    tls_context_unref(s->client_tls);
+    tls_context_free(s->client_tls);
     s->client_tls = take_ptr(p->tls);
 }
 

@@ -218,7 +218,7 @@ struct server *server_free(struct server *s)
     s->key_worker = auth_worker_free(s->key_worker);
     s->canon = s->canon == NULL ? NULL : canon_free(s->canon);
     s->mock_cache = scram_cache_free(s->mock_cache);
-    s->client_tls = tls_context_unref(s->client_tls);
+    s->client_tls = tls_context_free(s->client_tls);
     s->config = config_free(s->config);
     explicit_bzero(s->process_key, sizeof(s->process_key));
     free(s->console);

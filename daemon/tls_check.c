@@ -88,7 +88,7 @@ static void check_clients(const struct config *c, struct config_errors *errors)
                                                      : "client_tls_sslmode",
               &err);
     }
-    (void)tls_context_unref(ctx); /* returns NULL by custom */
+    (void)tls_context_free(ctx); /* returns NULL by custom */
 }
 
 static void check_servers(const struct config *c, struct config_errors *errors)

@@ -23,7 +23,8 @@ void top_sample_done(struct top_sample *s)
     *s = (struct top_sample){0};
 }
 
-const struct top_database *top_sample_database(const struct top_sample *s, const char *name)
+/* NULL: there is none. */
+static const struct top_database *database_named(const struct top_sample *s, const char *name)
 {
     for (size_t i = 0; i < s->n_databases; i++) {
         if (strcmp(s->databases[i].name, name) == 0) {
@@ -43,8 +44,7 @@ static double each(double sum, double n)
 struct top_traffic top_sample_rate(const struct top_sample *now, const struct top_sample *before,
                                    const struct top_database *d)
 {
-    const struct top_database *old =
-        before->at_us == 0 ? NULL : top_sample_database(before, d->name);
+    const struct top_database *old = before->at_us == 0 ? NULL : database_named(before, d->name);
     const struct top_traffic *a;
     const struct top_traffic *b = &d->total;
     double seconds = (double)(now->at_us - before->at_us) / (double)USEC_PER_SEC;
@@ -111,7 +111,7 @@ static uint64_t limit_of(const struct top_sample *s, const struct top_pool *p)
             return s->users[i].pool_size;
         }
     }
-    d = top_sample_database(s, p->database);
+    d = database_named(s, p->database);
     return d == NULL ? 0 : d->pool_size;
 }
 

@@ -67,9 +67,6 @@ struct top_sample {
 
 void top_sample_done(struct top_sample *s);
 
-/* NULL: there is none. */
-const struct top_database *top_sample_database(const struct top_sample *s, const char *name);
-
 /* When all is there: leaves out the console, gives each pool its limit, puts who waits longest first, and the busiest
  * databases first, by what happened since @before (which may be empty). */
 void top_sample_sort(struct top_sample *s, const struct top_sample *before);

@@ -143,7 +143,6 @@ struct backend {
     struct backend_login *login; /* BACKEND_LOGIN */
     struct loop_timer timer;     /* login, setup, check, cleaning */
     struct loop_deferred free_later;
-    const char *close_reason; /* static */
 };
 
 /* An empty one, in no list and not counted: for backend_open() and backend_adopt(). NULL: out of memory. */
@@ -217,7 +216,6 @@ struct backend_login *backend_login_free(struct backend_login *l);
 void backend_login_message(struct backend *b, uint8_t type, const uint8_t *body, size_t len);
 
 /* backend_open.c */
-void backend_connect_next(struct backend *b);
 /* The host was reached and is of no use, because of @why: on to the next, or the attempt has failed. */
 void backend_leave_host(struct backend *b, const struct pg_error *why, bool from_server);
 

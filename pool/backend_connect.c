@@ -703,8 +703,3 @@ struct backend_connect *backend_connect_free(struct backend_connect *c)
     free(c);
     return NULL;
 }
-
-const char *backend_connect_state_name(const struct backend_connect *c)
-{
-    return states[c->state].name;
-}

@@ -126,8 +126,4 @@ struct backend_connect *backend_connect_free(struct backend_connect *c);
 /* Both ends of @fd. */
 void backend_connect_addresses(int fd, struct backend_address *peer, struct backend_address *local);
 
-/* What the attempt waits for, for SHOW and debugging: "connecting", "waiting for the server",
- * ... */
-const char *backend_connect_state_name(const struct backend_connect *c);
-
 #endif

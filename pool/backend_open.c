@@ -73,6 +73,8 @@ struct backend *backend_new(struct pool *pool)
     return b;
 }
 
+static void connect_next(struct backend *b);
+
 /* @l: whose replication it is for; NULL: anybody's use. */
 static struct backend *open_backend(struct pool *pool, struct notify_hub *hub, struct lease *l)
 {
@@ -97,7 +99,7 @@ static struct backend *open_backend(struct pool *pool, struct notify_hub *hub, s
     }
     pool->db->n_connections++;
     pool->user->n_connections++;
-    backend_connect_next(b);
+    connect_next(b);
     return b->state == BACKEND_CLOSED ? NULL : b;
 }
 
@@ -308,7 +310,7 @@ static void on_resolved(struct resolve_request *req, const struct resolve_answer
     connect_to_addresses(b, answer);
 }
 
-void backend_connect_next(struct backend *b)
+static void connect_next(struct backend *b)
 {
     const struct target_host *host = &b->target->hosts[b->host_at];
 
@@ -358,7 +360,7 @@ static bool find_next_host(struct backend *b)
 
 static void on_go_on(struct loop_deferred *work)
 {
-    backend_connect_next(container_of(work, struct backend, go_on));
+    connect_next(container_of(work, struct backend, go_on));
 }
 
 /* As if nothing had been opened yet. */

@@ -96,11 +96,6 @@ struct channel *channel_find(const struct channel_set *set, const char *name);
 bool channel_has_subscriber(const struct channel_set *set, const struct channel *ch,
                             const struct subscriber *s);
 
-static inline size_t channel_set_count(const struct channel_set *set)
-{
-    return set->channels.n;
-}
-
 static inline size_t channel_set_count_subscriptions(const struct channel_set *set)
 {
     return set->subscriptions.n;

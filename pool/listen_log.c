@@ -177,22 +177,6 @@ int listen_log_expect(struct listen_log *log, uint32_t seq, const struct sql_sta
     return res;
 }
 
-void listen_log_retract(struct listen_log *log, uint32_t seq)
-{
-    struct list *expected;
-    struct list_node *last;
-
-    if (log->body == NULL) {
-        return;
-    }
-    expected = &log->body->expected;
-    while ((last = list_last(expected)) != NULL &&
-           list_entry(last, struct entry, link)->seq == seq) {
-        drop(expected, list_entry(last, struct entry, link));
-    }
-    free_if_unused(log);
-}
-
 /* Nothing up to @seq will be answered any more. */
 static void drop_expected(struct listen_log_body *b, uint32_t seq)
 {

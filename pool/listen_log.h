@@ -70,9 +70,6 @@ static inline bool listen_log_is_active(const struct listen_log *log)
 MUSTCHECK int listen_log_expect(struct listen_log *log, uint32_t seq,
                                 const struct sql_statement *st);
 
-/* The request with this @seq, the last one, will not be sent after all. */
-void listen_log_retract(struct listen_log *log, uint32_t seq);
-
 /* CommandComplete with this @tag (a C string). To be called for each of them, active or not
  * (DISCARD ALL).
  * 0, LISTEN_LOG_E_UNSEEN, or -ENOMEM (only for DISCARD ALL). */

@@ -392,18 +392,6 @@ uint32_t stmt_cache_evict(struct stmt_cache *c)
     return id;
 }
 
-void stmt_cache_forget(struct stmt_cache *c, uint32_t server_id)
-{
-    struct stmt_cache_entry *e;
-
-    list_for_each(&c->by_use, e, link) {
-        if (e->server_id == server_id) {
-            remove_entry(c, e);
-            return;
-        }
-    }
-}
-
 void stmt_cache_clear(struct stmt_cache *c)
 {
     while (stmt_cache_evict(c) != 0) {

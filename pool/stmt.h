@@ -107,7 +107,6 @@ uint32_t stmt_cache_put(struct stmt_cache *c, struct stmt *stmt, uint64_t versio
                         uint32_t server_id, bool *ret_ok);
 /* Forgets the least recently used one; its number, 0 when empty. */
 uint32_t stmt_cache_evict(struct stmt_cache *c);
-void stmt_cache_forget(struct stmt_cache *c, uint32_t server_id);
 /* DISCARD ALL, DEALLOCATE ALL: the server dropped everything. */
 void stmt_cache_clear(struct stmt_cache *c);
 

@@ -394,18 +394,3 @@ void conn_on_writable(struct conn *c, struct loop *loop)
     flush(c);
     update_watcher(c, loop);
 }
-
-void conn_move(struct conn *to, struct conn *from, struct loop *loop, loop_io_fn fn)
-{
-    int fd = loop_io_fd(&from->io);
-
-    loop_io_stop(loop, &from->io);
-    *to = *from;
-    *from = (struct conn){.tls = NULL};
-    loop_io_init(&from->io, -1, NULL);
-    loop_io_init(&to->io, fd, fn);
-    update_watcher(to, loop);
-    if (to->reading && conn_has_pending(to)) {
-        loop_io_again(loop, &to->io); /* stopping forgot that */
-    }
-}

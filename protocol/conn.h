@@ -98,7 +98,4 @@ static inline size_t conn_queued(const struct conn *c)
 /* Back-pressure: shall the watcher report readable? Cheap when nothing changes. */
 void conn_want_read(struct conn *c, struct loop *loop, bool want);
 
-/* Moves all but the watcher to @to, whose callback is @fn; @from is then closed and empty. */
-void conn_move(struct conn *to, struct conn *from, struct loop *loop, loop_io_fn fn);
-
 #endif

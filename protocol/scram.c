@@ -61,9 +61,6 @@ void scram_keys_wipe(struct scram_keys *keys)
 bool scram_keys_fit(const struct scram_keys *keys, const uint8_t *salt, size_t salt_len,
                     uint32_t iterations)
 {
-    if (keys->iterations == 0 || keys->salt_len == 0) {
-        return true;
-    }
     return keys->iterations == iterations && keys->salt_len == salt_len &&
            memcmp(keys->salt, salt, salt_len) == 0;
 }
@@ -78,7 +75,8 @@ static void keys_set_salt(struct scram_keys *keys, const uint8_t *salt, size_t s
 
 /* ---- secrets ---- */
 
-bool scram_secret_is(const char *text)
+/* Does @text look like a SCRAM secret, right or wrong? */
+static bool secret_is(const char *text)
 {
     return strncmp(text, SCRAM_MECHANISM "$", sizeof(SCRAM_MECHANISM)) == 0;
 }
@@ -115,7 +113,7 @@ static bool secret_parse(const char *text, struct scram_keys *keys)
     char number[16];
     uint64_t iterations;
 
-    if (!scram_secret_is(text)) {
+    if (!secret_is(text)) {
         return false;
     }
     text += sizeof(SCRAM_MECHANISM);
@@ -146,22 +144,6 @@ bool scram_secret_parse(const char *text, struct scram_keys *ret)
     }
     scram_keys_wipe(&keys);
     return ok;
-}
-
-void scram_secret_format(const struct scram_keys *keys, char *ret, size_t size)
-{
-    char salt[BASE64_BYTES(SCRAM_SALT_MAX) + 1];
-    char stored[BASE64_BYTES(SCRAM_KEY_BYTES) + 1];
-    char server[BASE64_BYTES(SCRAM_KEY_BYTES) + 1];
-
-    fatal_unless(size >= SCRAM_SECRET_TEXT_MAX && keys->iterations > 0 && keys->salt_len > 0);
-    scram_base64_encode(keys->salt, keys->salt_len, salt);
-    scram_base64_encode(keys->stored_key, SCRAM_KEY_BYTES, stored);
-    scram_base64_encode(keys->server_key, SCRAM_KEY_BYTES, server);
-    (void)snprintf(ret, size, SCRAM_MECHANISM "$%u:%s$%s:%s", (unsigned)keys->iterations, salt,
-                   stored, server); /* fits, see above */
-    explicit_bzero(stored, sizeof(stored));
-    explicit_bzero(server, sizeof(server));
 }
 
 /* ---- derivation ---- */
@@ -201,22 +183,6 @@ enum scram_verdict scram_keys_derive(const char *password, size_t password_len,
     explicit_bzero(salted, sizeof(salted));
     scram_keys_wipe(&keys);
     return ok ? SCRAM_OK : SCRAM_E_INTERNAL;
-}
-
-bool scram_keys_from_pair(const uint8_t *client_key, const uint8_t *server_key,
-                          struct scram_keys *ret)
-{
-    struct scram_keys keys = {.has_client_key = true};
-    bool ok;
-
-    memcpy(keys.client_key, client_key, SCRAM_KEY_BYTES);
-    memcpy(keys.server_key, server_key, SCRAM_KEY_BYTES);
-    ok = scram_sha256(client_key, SCRAM_KEY_BYTES, keys.stored_key);
-    if (ok) {
-        *ret = keys;
-    }
-    scram_keys_wipe(&keys);
-    return ok;
 }
 
 /* ---- unknown users ---- */

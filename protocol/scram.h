@@ -24,8 +24,7 @@
     INT32_MAX /* of a stored secret: checking a proof costs no iterations */
 #define SCRAM_ITERATIONS_DERIVE_MAX 1000000 /* that we are ready to compute: about half a second */
 #define SCRAM_BINDING_MAX 64                /* tls-server-end-point: a digest of the certificate */
-#define SCRAM_MESSAGE_MAX 2048    /* of any message from a peer; the ones we build are shorter */
-#define SCRAM_SECRET_TEXT_MAX 256 /* room for scram_secret_format(), NUL included */
+#define SCRAM_MESSAGE_MAX 2048 /* of any message from a peer; the ones we build are shorter */
 
 #define SCRAM_MECHANISM "SCRAM-SHA-256"
 #define SCRAM_MECHANISM_PLUS "SCRAM-SHA-256-PLUS"
@@ -49,8 +48,8 @@ enum scram_verdict {
  * and ServerKey let us log in to a server. All are bound to one salt and iteration count. Wipe
  * with scram_keys_wipe(). */
 struct scram_keys {
-    uint32_t iterations; /* 0: not known (keys inherited as bare ClientKey and ServerKey) */
-    uint8_t salt_len;    /* 0: not known */
+    uint32_t iterations;
+    uint8_t salt_len;
     bool has_client_key;
     bool is_mock; /* of an unknown user: the exchange runs and always ends in SCRAM_E_PROOF */
     uint8_t salt[SCRAM_SALT_MAX];
@@ -70,14 +69,10 @@ enum scram_mechanism scram_mechanism_by_name(const char *name);
 /* For logs and errors; never tells more than the kind. */
 const char *scram_verdict_text(enum scram_verdict v);
 
-/* Does @text look like a SCRAM secret, right or wrong (it begins "SCRAM-SHA-256$")? */
-bool scram_secret_is(const char *text);
 /* "SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>" of pg_authid or a userlist. false:
  * malformed, or salt or iterations out of bounds. *ret is written on success only; it has no
  * ClientKey. */
 MUSTCHECK bool scram_secret_parse(const char *text, struct scram_keys *ret);
-/* The reverse, into @size >= SCRAM_SECRET_TEXT_MAX bytes. @keys must have salt and iterations. */
-void scram_secret_format(const struct scram_keys *keys, char *ret, size_t size);
 
 /* With what a password is turned into keys; the server chose both. */
 struct scram_salt {
@@ -93,11 +88,6 @@ MUSTCHECK enum scram_verdict scram_keys_derive(const char *password, size_t pass
                                                const struct scram_salt *salt,
                                                struct scram_keys *ret);
 
-/* Keys from bare ClientKey and ServerKey (SHOW FDS of a take-over): salt and iterations are
- * unknown, so they log in wherever the server will have them. false: OpenSSL failed. */
-MUSTCHECK bool scram_keys_from_pair(const uint8_t *client_key, const uint8_t *server_key,
-                                    struct scram_keys *ret);
-
 /* A salt of SCRAM_SALT_BYTES that is always the same for one user name and @process_key: for
  * users with a plain password, and for users that do not exist, so that asking twice tells a
  * prober nothing. Poolers that share one address should share @process_key too. false: OpenSSL
@@ -112,7 +102,7 @@ MUSTCHECK bool scram_keys_mock(const uint8_t process_key[SCRAM_KEY_BYTES], const
 
 void scram_keys_wipe(struct scram_keys *keys);
 
-/* Were @keys made with this salt and iteration count? Also true when that is not known. */
+/* Were @keys made with this salt and iteration count? */
 bool scram_keys_fit(const struct scram_keys *keys, const uint8_t *salt, size_t salt_len,
                     uint32_t iterations);
 

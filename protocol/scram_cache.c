@@ -21,8 +21,6 @@ struct scram_cache {
     struct list used;
     unsigned max_entries;
     uint8_t id_key[SCRAM_KEY_BYTES];
-    uint64_t hits;
-    uint64_t derivations;
 };
 
 struct scram_cache *scram_cache_new(unsigned max_entries)
@@ -46,21 +44,16 @@ static void drop(struct scram_cache *cache, struct entry *e)
     free(e);
 }
 
-void scram_cache_clear(struct scram_cache *cache)
+struct scram_cache *scram_cache_free(struct scram_cache *cache)
 {
     struct entry *e;
 
-    list_for_each(&cache->used, e, link) {
-        drop(cache, e);
-    }
-}
-
-struct scram_cache *scram_cache_free(struct scram_cache *cache)
-{
     if (cache == NULL) {
         return NULL;
     }
-    scram_cache_clear(cache);
+    list_for_each(&cache->used, e, link) {
+        drop(cache, e);
+    }
     explicit_bzero(cache, sizeof(*cache));
     free(cache);
     return NULL;
@@ -134,17 +127,14 @@ static bool recall(struct scram_cache *cache, const uint8_t id[SCRAM_KEY_BYTES],
     }
     list_remove(&cache->used, &e->link);
     list_add_head(&cache->used, &e->link);
-    cache->hits++;
     *ret = e->keys;
     return true;
 }
 
-static enum scram_verdict derive(struct scram_cache *cache, const struct scram_cache_query *q,
-                                 struct scram_keys *ret)
+static enum scram_verdict derive(const struct scram_cache_query *q, struct scram_keys *ret)
 {
     struct scram_salt salt = {.bytes = q->salt, .len = q->salt_len, .iterations = q->iterations};
 
-    cache->derivations++;
     return scram_keys_derive(q->password, q->password_len, &salt, ret);
 }
 
@@ -160,7 +150,7 @@ enum scram_verdict scram_cache_derive(struct scram_cache *cache, const struct sc
     if (recall(cache, id, ret)) {
         return SCRAM_OK;
     }
-    v = derive(cache, q, ret);
+    v = derive(q, ret);
     if (v == SCRAM_OK) {
         keep(cache, id, ret);
     }
@@ -189,7 +179,7 @@ enum scram_verdict scram_cache_check(struct scram_cache *cache, const char *user
     }
     known = recall(cache, id, &keys);
     if (!known) {
-        v = derive(cache, &q, &keys);
+        v = derive(&q, &keys);
     }
     if (v == SCRAM_OK &&
         (!secret_bytes_equal(keys.stored_key, stored->stored_key, SCRAM_KEY_BYTES) ||
@@ -221,10 +211,4 @@ bool scram_cache_has(struct scram_cache *cache, const struct scram_cache_query *
     uint8_t id[SCRAM_KEY_BYTES];
 
     return id_of(cache, q, id) && find(cache, id) != NULL;
-}
-
-struct scram_cache_stats scram_cache_stats(const struct scram_cache *cache)
-{
-    return (struct scram_cache_stats){
-        .hits = cache->hits, .derivations = cache->derivations, .n_entries = cache->used.n};
 }

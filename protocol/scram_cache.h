@@ -19,12 +19,6 @@
 
 struct scram_cache;
 
-struct scram_cache_stats {
-    uint64_t hits;
-    uint64_t derivations;
-    unsigned n_entries;
-};
-
 struct scram_cache_query {
     const char *user; /* all borrowed during the call */
     const char *password;
@@ -36,7 +30,7 @@ struct scram_cache_query {
 
 /* @max_entries: at least 1; each costs about 350 bytes. NULL: out of memory. */
 MUSTCHECK struct scram_cache *scram_cache_new(unsigned max_entries);
-struct scram_cache *scram_cache_free(struct scram_cache *cache);
+struct scram_cache *scram_cache_free(struct scram_cache *cache); /* and wipes */
 
 /* The keys of a password that we trust (from the configuration): from the cache, or derived and
  * kept. Verdicts as scram_keys_derive(). Not being able to keep them is no failure. */
@@ -53,11 +47,8 @@ MUSTCHECK enum scram_verdict scram_cache_check(struct scram_cache *cache, const 
 /* Keeps what somebody else has derived and found right. */
 void scram_cache_put(struct scram_cache *cache, const struct scram_cache_query *q,
                      const struct scram_keys *keys);
-/* Forgets everything, wiped. */
-void scram_cache_clear(struct scram_cache *cache);
 
 /* Would scram_cache_derive() answer without deriving? */
 bool scram_cache_has(struct scram_cache *cache, const struct scram_cache_query *q);
-struct scram_cache_stats scram_cache_stats(const struct scram_cache *cache);
 
 #endif

@@ -196,7 +196,6 @@ static size_t skip_number(const struct sql_lexer *lx, size_t at)
 static struct sql_token token(struct sql_lexer *lx, enum sql_token_kind kind, size_t at, size_t end)
 {
     if (end > lx->len) { /* OPEN, or a backslash as the last byte */
-        lx->is_broken = true;
         kind = SQL_TOKEN_BROKEN;
         end = lx->len;
     }

@@ -52,7 +52,6 @@ struct sql_lexer {
     size_t len;
     size_t pos;
     unsigned flags;
-    bool is_broken;
 };
 
 /* With a name unless said otherwise. A name is "" too when PostgreSQL would refuse it. */
@@ -114,16 +113,6 @@ bool sql_token_is_word(const struct sql_lexer *lx, const struct sql_token *t, co
  * parentheses and outside a function's body in BEGIN ATOMIC ... END. false: there is none. Each
  * gives one CommandComplete when it works. */
 MUSTCHECK bool sql_statement_next(struct sql_lexer *lx, struct sql_statement *ret);
-
-/* After sql_statement_next() has said false: the text is broken and none of its statements will
- * run. */
-static inline bool sql_lexer_is_broken(const struct sql_lexer *lx)
-{
-    return lx->is_broken;
-}
-
-/* "LISTEN", "ROLLBACK TO", ... for logs and tests. */
-const char *sql_kind_name(enum sql_kind kind);
 
 /* Does @text contain @word (in lower case, at least two bytes) in any letter case, wherever: in
  * a name, a comment, a string? The cheap question that goes before any lexing: about 16 bytes in

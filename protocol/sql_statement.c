@@ -598,21 +598,3 @@ bool sql_statement_next(struct sql_lexer *lx, struct sql_statement *ret)
     ret->len = end - ret->at;
     return t.kind != SQL_TOKEN_BROKEN;
 }
-
-const char *sql_kind_name(enum sql_kind kind)
-{
-    static const char *const names[SQL_KINDS] = {
-        [SQL_OTHER] = "other",       [SQL_LISTEN] = "LISTEN",
-        [SQL_UNLISTEN] = "UNLISTEN", [SQL_UNLISTEN_ALL] = "UNLISTEN *",
-        [SQL_NOTIFY] = "NOTIFY",     [SQL_SAVEPOINT] = "SAVEPOINT",
-        [SQL_RELEASE] = "RELEASE",   [SQL_ROLLBACK_TO] = "ROLLBACK TO",
-        [SQL_BEGIN] = "BEGIN",       [SQL_COMMIT] = "COMMIT",
-        [SQL_ROLLBACK] = "ROLLBACK", [SQL_PREPARE_TRANSACTION] = "PREPARE TRANSACTION",
-        [SQL_SET] = "SET",           [SQL_RESET] = "RESET",
-        [SQL_DISCARD] = "DISCARD",   [SQL_PREPARE] = "PREPARE",
-        [SQL_EXECUTE] = "EXECUTE",   [SQL_DEALLOCATE] = "DEALLOCATE",
-        [SQL_DECLARE] = "DECLARE",   [SQL_CLOSE] = "CLOSE",
-    };
-
-    return names[kind];
-}

@@ -388,26 +388,6 @@ enum tls_result tls_read(struct tls *tls, void *buf, size_t len, size_t *ret_n)
     return TLS_DONE;
 }
 
-enum tls_result tls_peek(struct tls *tls, void *buf, size_t len, size_t *ret_n)
-{
-    enum tls_result result;
-    int ret;
-
-    *ret_n = 0;
-    if (tls->dead != TLS_DONE) {
-        return tls->dead;
-    }
-    tls->starved = false;
-    forget_errors();
-    ret = SSL_peek_ex(tls->ssl, buf, len, ret_n);
-    if (ret == 1) {
-        return TLS_DONE;
-    }
-    result = result_of(tls, ret);
-    tls->starved = result == TLS_WANT_READ;
-    return result;
-}
-
 enum tls_result tls_write(struct tls *tls, const void *buf, size_t len, size_t *ret_n)
 {
     const uint8_t *at = buf;
@@ -516,11 +496,6 @@ const char *tls_info(const struct tls *tls, char *ret, size_t size)
     return ret;
 }
 
-bool tls_peer_has_certificate(const struct tls *tls)
-{
-    return SSL_get0_peer_certificate(tls->ssl) != NULL;
-}
-
 char *tls_peer_common_name(const struct tls *tls)
 {
     X509 *cert = SSL_get0_peer_certificate(tls->ssl);
@@ -545,28 +520,6 @@ char *tls_peer_common_name(const struct tls *tls)
     OPENSSL_free(utf8);
     ERR_clear_error();
     return name;
-}
-
-char *tls_peer_dn(const struct tls *tls)
-{
-    X509 *cert = SSL_get0_peer_certificate(tls->ssl);
-    BIO *bio = cert == NULL ? NULL : BIO_new(BIO_s_mem());
-    char *dn = NULL;
-    char *data;
-    long len;
-
-    if (bio == NULL) {
-        return NULL;
-    }
-    if (X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253) >= 0) {
-        len = BIO_get_mem_data(bio, &data);
-        if (len > 0 && memchr(data, '\0', (size_t)len) == NULL) {
-            dn = strndup(data, (size_t)len);
-        }
-    }
-    BIO_free(bio);
-    ERR_clear_error();
-    return dn;
 }
 
 bool tls_end_point(const struct tls *tls, enum tls_certificate which, uint8_t *ret, size_t *ret_len)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* TLS over a non-blocking socket: the OpenSSL door for byte streams. A struct tls_context holds
  * the certificates and rules of the listening side and is shared by its connections (a RELOAD
- * makes a new one and unrefs the old, living connections keep theirs). A struct tls is one
+ * makes a new one and frees the old, living connections keep what they need of theirs). A struct tls is one
  * connection: accepted by us, or adopted from libpq once libpq has done the handshake. It never
  * owns the descriptor, never blocks, never aborts on what a peer sends, and never logs. */
 #ifndef PGPOOLD_PROTOCOL_TLS_H
@@ -79,13 +79,13 @@ struct tls;
 
 /* -- the listening side's rules -- */
 
-/* One reference for the caller. NULL: @err names the file or setting and OpenSSL's reason. */
+/* NULL: @err names the file or setting and OpenSSL's reason. */
 MUSTCHECK struct tls_context *tls_context_new(const struct tls_settings *s, struct tls_error *err);
 /* Would these do for the connecting side? Key and certificate where both are set, the CA, the ciphers.
  * false: @err as above. */
 MUSTCHECK bool tls_check_connecting(const struct tls_settings *s, struct tls_error *err);
-struct tls_context *tls_context_ref(struct tls_context *ctx);
-struct tls_context *tls_context_unref(struct tls_context *ctx); /* NULL is fine; returns NULL */
+/* Its connections may live on. */
+struct tls_context *tls_context_free(struct tls_context *ctx);
 
 /* -- life of a connection -- */
 
@@ -101,7 +101,7 @@ MUSTCHECK struct tls *tls_accept_new(struct tls_context *ctx, int fd, enum tls_a
  * libpq's. */
 MUSTCHECK struct tls *tls_adopt(void *ssl, int fd);
 void tls_adopt_finish(struct tls *tls);
-/* Says nothing to the peer; see tls_shutdown(). Does not close the descriptor. */
+/* Says nothing to the peer; for that see tls_shutdown(). Does not close the descriptor. */
 struct tls *tls_free(struct tls *tls);
 
 /* -- use -- */
@@ -111,8 +111,6 @@ MUSTCHECK enum tls_result tls_handshake(struct tls *tls);
 /* Reads up to @len bytes. TLS_DONE: *ret_n >= 1 bytes. Anything else: none, and *ret_n is 0.
  * TLS_WANT_WRITE is possible (key update). */
 MUSTCHECK enum tls_result tls_read(struct tls *tls, void *buf, size_t len, size_t *ret_n);
-/* As tls_read, at most one record, and the bytes stay unread. */
-MUSTCHECK enum tls_result tls_peek(struct tls *tls, void *buf, size_t len, size_t *ret_n);
 /* Writes as much as goes. TLS_DONE: all of it. TLS_WANT_*: *ret_n bytes went (0 is possible);
  * the next call must begin with the first byte that did not, at any address, and must not offer
  * less than was left now. */
@@ -123,7 +121,7 @@ void tls_expect_no_secrets(struct tls *tls);
 /* Best effort, one try: tells the peer that no more will come. */
 void tls_shutdown(struct tls *tls);
 
-/* As tls_peek on an SSL * that still is libpq's. */
+/* As tls_read on an SSL * that still is libpq's: at most one record, and the bytes stay unread. */
 MUSTCHECK enum tls_result tls_peek_foreign(void *ssl, void *buf, size_t len, size_t *ret_n);
 
 /* -- questions -- */
@@ -135,12 +133,9 @@ bool tls_pending(const struct tls *tls);
 const char *tls_error(const struct tls *tls);
 /* As SHOW prints it: "TLSv1.3/TLS_AES_256_GCM_SHA384/ECDH=X25519". Returns @ret. */
 const char *tls_info(const struct tls *tls, char *ret, size_t size);
-bool tls_peer_has_certificate(const struct tls *tls);
-/* The peer certificate's common name, or its whole subject as RFC 2253 text; verified only if
- * the context says verify-ca or verify-full. To be freed. NULL: no certificate, no such part, a
- * NUL inside, out of memory. */
+/* The peer certificate's common name; verified only if the context says verify-ca or verify-full.
+ * To be freed. NULL: no certificate, no such part, a NUL inside, out of memory. */
 char *tls_peer_common_name(const struct tls *tls);
-char *tls_peer_dn(const struct tls *tls);
 /* The channel binding "tls-server-end-point" (RFC 5929): hash of @which certificate. @ret holds
  * TLS_END_POINT_MAX_BYTES. false: no certificate, or one whose signature defines no hash. */
 MUSTCHECK bool tls_end_point(const struct tls *tls, enum tls_certificate which, uint8_t *ret,
@@ -148,7 +143,6 @@ MUSTCHECK bool tls_end_point(const struct tls *tls, enum tls_certificate which, 
 
 /* -- words -- */
 
-MUSTCHECK bool tls_sslmode_parse(const char *text, enum tls_sslmode *ret);
 const char *tls_sslmode_name(enum tls_sslmode mode); /* as libpq spells it */
 /* *ret: a set of enum tls_protocol, never empty. */
 MUSTCHECK bool tls_protocols_parse(const char *text, unsigned *ret);

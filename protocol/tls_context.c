@@ -79,17 +79,6 @@ static const char *const sslmode_names[TLS_SSLMODES] = {
     [TLS_REQUIRE] = "require", [TLS_VERIFY_CA] = "verify-ca", [TLS_VERIFY_FULL] = "verify-full",
 };
 
-bool tls_sslmode_parse(const char *text, enum tls_sslmode *ret)
-{
-    for (unsigned i = 0; i < TLS_SSLMODES; i++) {
-        if (strcmp(text, sslmode_names[i]) == 0) {
-            *ret = (enum tls_sslmode)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 const char *tls_sslmode_name(enum tls_sslmode mode)
 {
     return sslmode_names[mode];
@@ -530,16 +519,15 @@ struct tls_context *tls_context_new(const struct tls_settings *s, struct tls_err
 
     ERR_clear_error();
     if (ctx != NULL) {
-        ctx->refs = 1;
         ctx->ssl_ctx = SSL_CTX_new(TLS_server_method());
     }
     if (ctx == NULL || ctx->ssl_ctx == NULL) {
         (void)refuse_text(err, "out of memory");
-        return tls_context_unref(ctx);
+        return tls_context_free(ctx);
     }
     if (!configure(ctx->ssl_ctx, s, err)) {
         ERR_clear_error();
-        return tls_context_unref(ctx);
+        return tls_context_free(ctx);
     }
     ERR_clear_error();
     return ctx;
@@ -565,15 +553,9 @@ bool tls_check_connecting(const struct tls_settings *s, struct tls_error *err)
     return ok;
 }
 
-struct tls_context *tls_context_ref(struct tls_context *ctx)
+struct tls_context *tls_context_free(struct tls_context *ctx)
 {
-    ctx->refs++;
-    return ctx;
-}
-
-struct tls_context *tls_context_unref(struct tls_context *ctx)
-{
-    if (ctx == NULL || --ctx->refs > 0) {
+    if (ctx == NULL) {
         return NULL;
     }
     SSL_CTX_free(ctx->ssl_ctx);

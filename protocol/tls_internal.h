@@ -12,7 +12,6 @@
 
 struct tls_context {
     SSL_CTX *ssl_ctx;
-    unsigned refs;
 };
 
 /* The reason of the oldest error that OpenSSL has queued, for people; the queue is empty

@@ -20,8 +20,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fatal_unless((d == NULL) != config_errors_is_empty(&errors));
     if (d != NULL) {
         struct database_config *copy = database_config_from_autodb(d, "shop");
+        const struct option *o = NULL;
 
-        fatal_unless(copy != NULL && d->n_hosts > 0 && database_config_same_target(d, copy));
+        fatal_unless(copy != NULL && d->n_hosts > 0 && d->n_hosts == copy->n_hosts);
+        while ((o = option_next(OPTION_DATABASE, o)) != NULL) {
+            fatal_unless(option_is_equal(o, OPTION_DATABASE, d, copy) ||
+                         (d->dbname[0] == '\0' && strcmp(o->name, "dbname") == 0));
+        }
         database_config_free(copy);
     }
     database_config_free(d);

@@ -1,290 +1,16 @@
 /* SPDX-License-Identifier: ISC */
-/* Opening and cancelling against a fake server: a child process that takes connections one after
- * the other, reports the first packet of each through a pipe and then does what its script says. */
+/* Opening connections: what libpq does with a server that answers, refuses, is silent or breaks
+ * off, and what is left afterwards. Cancelling: test_server_cancel.c. */
 #include "pool/backend_connect.h"
 
-#include "daemon/util/buf.h"
 #include "daemon/util/loop.h"
-#include "pool/server_cancel.h"
-#include "protocol/error_msg.h"
 #include "protocol/startup.h"
-#include "protocol/wire.h"
-#include "tests/unit/certs.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
+#include "tests/unit/fake_backend.h"
 
-#include <arpa/inet.h>
-#include <cmocka.h>
-#include <dirent.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-
-#define TIMEOUT_US (5 * USEC_PER_SEC)
 #define SHORT_US (100 * USEC_PER_MSEC)
-#define REPORT_BYTES 4096
 
-enum act {
-    ACT_AUTH,        /* AuthenticationOk, then waits for the peer to close */
-    ACT_NEGOTIATE,   /* NegotiateProtocolVersion */
-    ACT_ERROR,       /* 28000 and close */
-    ACT_ERROR_DRIPS, /* the same, byte by byte */
-    ACT_ERROR_HUGE,
-    ACT_STARTING, /* 57P03 and close */
-    ACT_CLOSE,
-    ACT_GARBAGE,
-    ACT_SILENT,
-    ACT_SILENT_TLS, /* not even an answer to the SSLRequest */
-    ACT_ERROR_TLS,  /* an ErrorResponse to the SSLRequest */
-};
-
-static struct certs *certs;
 static struct loop *loop;
-static bool asks_for_certificate; /* the next fake server does */
-
-/* -- the fake server -- */
-
-struct fake {
-    pid_t pid;
-    int report_fd;
-    unsigned port;
-    char dir[32]; /* of the Unix socket; "": TCP */
-};
-
-struct report {
-    bool tls;
-    uint32_t len;
-    uint8_t packet[REPORT_BYTES];
-};
-
-struct end {
-    int fd;
-    struct tls *tls;
-};
-
-static bool get(struct end *e, void *buf, size_t len)
-{
-    uint8_t *at = buf;
-
-    while (len > 0) {
-        size_t n = 0;
-
-        if (e->tls != NULL) {
-            if (tls_read(e->tls, at, len, &n) != TLS_DONE) {
-                return false;
-            }
-        } else {
-            ssize_t got = read(e->fd, at, len);
-
-            if (got <= 0) {
-                return false;
-            }
-            n = (size_t)got;
-        }
-        at += n;
-        len -= n;
-    }
-    return true;
-}
-
-static void put(struct end *e, const void *data, size_t len)
-{
-    size_t n;
-
-    if (e->tls != NULL) {
-        (void)!tls_write(e->tls, data, len, &n);
-    } else {
-        (void)!write(e->fd, data, len);
-    }
-}
-
-static void put_error(struct end *e, const char *sqlstate, const char *message, bool drips)
-{
-    struct buf b = BUF_INIT(100000);
-
-    error_msg_put_text(&b, 'E', "FATAL", sqlstate, message, "some detail", NULL);
-    for (size_t i = 0; drips && i < b.len; i++) {
-        put(e, b.data + i, 1);
-        usleep(1000);
-    }
-    if (!drips) {
-        put(e, b.data, b.len);
-    }
-    buf_done(&b);
-}
-
-static void play(struct end *e, enum act act)
-{
-    static const uint8_t auth_ok[] = {'R', 0, 0, 0, 8, 0, 0, 0, 0};
-    static const uint8_t negotiate[] = {'v', 0, 0, 0, 12, 0, 3, 0, 0, 0, 0, 0, 0};
-    char huge[9000];
-    uint8_t byte;
-
-    switch (act) {
-    case ACT_AUTH:
-        put(e, auth_ok, sizeof(auth_ok));
-        break;
-    case ACT_NEGOTIATE:
-        put(e, negotiate, sizeof(negotiate));
-        break;
-    case ACT_ERROR:
-    case ACT_ERROR_DRIPS:
-        put_error(e, "28000", "go away", act == ACT_ERROR_DRIPS);
-        return;
-    case ACT_ERROR_HUGE:
-        memset(huge, 'x', sizeof(huge));
-        huge[sizeof(huge) - 1] = '\0';
-        put_error(e, "28000", huge, false);
-        return;
-    case ACT_STARTING:
-        put_error(e, "57P03", "starting up", false);
-        return;
-    case ACT_CLOSE:
-        return;
-    case ACT_GARBAGE:
-        put(e, "HTTP/1.0 400 Bad Request\r\n\r\n", 28);
-        return;
-    case ACT_SILENT:
-    case ACT_SILENT_TLS:
-    case ACT_ERROR_TLS:
-        break;
-    }
-    while (get(e, &byte, 1)) { /* until the peer closes */
-    }
-}
-
-static void serve(int fd, enum act act, struct tls_context *ctx, int report_fd)
-{
-    struct end e = {.fd = fd};
-    struct report report = {.tls = false};
-    uint8_t head[8];
-
-    if (!get(&e, head, 8)) {
-        return;
-    }
-    if (wire_load_u32(head + 4) == 80877103) { /* SSLRequest */
-        if (act == ACT_SILENT_TLS) {
-            play(&e, ACT_SILENT);
-            return;
-        }
-        if (act == ACT_ERROR_TLS) {
-            put_error(&e, "53000", "no more processes", false);
-            return;
-        }
-        put(&e, ctx != NULL ? "S" : "N", 1);
-        if (ctx != NULL) {
-            e.tls = tls_accept_new(ctx, fd, TLS_AFTER_SSLREQUEST, NULL, 0);
-            if (tls_handshake(e.tls) != TLS_DONE) {
-                tls_free(e.tls);
-                return;
-            }
-            report.tls = true;
-        }
-        if (!get(&e, head, 8)) {
-            tls_free(e.tls);
-            return;
-        }
-    }
-    report.len = wire_load_u32(head);
-    if (report.len < sizeof(report.packet)) {
-        memcpy(report.packet, head, 8);
-        if (get(&e, report.packet + 8, report.len - 8)) {
-            (void)!write(report_fd, &report, sizeof(report));
-        }
-    }
-    /* a CancelRequest is read and answered by closing */
-    if (wire_load_u32(head + 4) != 80877102 || act == ACT_SILENT) {
-        play(&e, act);
-    }
-    tls_free(e.tls);
-}
-
-static int listen_somewhere(struct fake *f, bool unix_socket)
-{
-    int fd = socket(unix_socket ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct sockaddr_un un = {.sun_family = AF_UNIX};
-    socklen_t len = sizeof(in);
-
-    if (unix_socket) {
-        (void)snprintf(f->dir, sizeof(f->dir), "/tmp/pgpoold-unix-XXXXXX");
-        assert_non_null(mkdtemp(f->dir));
-        f->port = 5432;
-        (void)snprintf(un.sun_path, sizeof(un.sun_path), "%s/.s.PGSQL.5432", f->dir);
-        assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
-    } else {
-        assert_int_equal(bind(fd, (struct sockaddr *)&in, sizeof(in)), 0);
-        assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &len), 0);
-        f->port = ntohs(in.sin_port);
-    }
-    assert_int_equal(listen(fd, 10), 0);
-    return fd;
-}
-
-/* @acts: one for each connection, the last one for all that follow. */
-static void fake_start(struct fake *f, const enum act *acts, unsigned n_acts, bool with_tls,
-                       bool unix_socket)
-{
-    int pipe_fds[2];
-    int fd;
-
-    memset(f, 0, sizeof(*f));
-    fd = listen_somewhere(f, unix_socket);
-    assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
-    f->pid = fork();
-    assert_true(f->pid >= 0);
-    if (f->pid == 0) {
-        struct tls_settings s = {.key_file = certs->server_key, .cert_file = certs->server_cert};
-        struct tls_error err;
-        struct tls_context *ctx;
-
-        if (asks_for_certificate) {
-            s.sslmode = TLS_VERIFY_CA;
-            s.ca_file = certs->ca_cert;
-        }
-        ctx = with_tls ? tls_context_new(&s, &err) : NULL;
-
-        alarm(30);
-        close(pipe_fds[0]);
-        for (unsigned i = 0;; i++) {
-            int peer = accept(fd, NULL, NULL);
-
-            serve(peer, acts[MIN(i, n_acts - 1)], ctx, pipe_fds[1]);
-            close(peer);
-        }
-    }
-    close(fd);
-    close(pipe_fds[1]);
-    f->report_fd = pipe_fds[0];
-}
-
-static void fake_stop(struct fake *f)
-{
-    char path[64];
-
-    kill(f->pid, SIGKILL);
-    waitpid(f->pid, NULL, 0);
-    close(f->report_fd);
-    if (f->dir[0] != '\0') {
-        (void)snprintf(path, sizeof(path), "%s/.s.PGSQL.5432", f->dir);
-        unlink(path);
-        rmdir(f->dir);
-    }
-}
-
-/* The first packet of the next connection; false: none within @ms. */
-static bool fake_report(struct fake *f, struct report *ret, int ms)
-{
-    struct pollfd p = {.fd = f->report_fd, .events = POLLIN};
-
-    return poll(&p, 1, ms) == 1 && read(f->report_fd, ret, sizeof(*ret)) == (ssize_t)sizeof(*ret);
-}
-
-/* -- attempts -- */
 
 struct outcome {
     bool done;
@@ -304,7 +30,6 @@ static void on_done(struct backend_connect *c, void *owner, const struct backend
     if (r->server_error != NULL) {
         o->server_error = *r->server_error;
     }
-    assert_string_equal(backend_connect_state_name(c), "ended");
     backend_connect_free(c);
     loop_stop(loop);
 }
@@ -329,32 +54,6 @@ static void outcome_close(struct outcome *o)
     }
 }
 
-static struct backend_connect_params params(const struct fake *f)
-{
-    struct backend_connect_params p = {.host = f->dir[0] != '\0' ? f->dir : "db.test",
-                                       .hostaddr = f->dir[0] != '\0' ? NULL : "127.0.0.1",
-                                       .port = f->port,
-                                       .user = "app",
-                                       .dbname = "shop",
-                                       .sslmode = TLS_DISABLE,
-                                       .tcp_keepalive = true,
-                                       .timeout_us = TIMEOUT_US};
-
-    return p;
-}
-
-static unsigned count_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    while (readdir(dir) != NULL) {
-        n++;
-    }
-    closedir(dir);
-    return n;
-}
-
 /* What the server sends next is still unread. */
 static char first_byte(const struct outcome *o)
 {
@@ -363,7 +62,7 @@ static char first_byte(const struct outcome *o)
     size_t n;
 
     if (o->r.tls == NULL) {
-        assert_int_equal(poll(&p, 1, 2000), 1);
+        assert_int_equal(poll(&p, 1, REPORT_MS), 1);
         assert_int_equal(read(o->r.fd, &byte, 1), 1);
     } else {
         assert_true(tls_pending(o->r.tls)); /* the loop would not tell */
@@ -553,7 +252,7 @@ static void test_startup_message(void **state)
     p.extra = extra;
     p.n_extra = 2;
     attempt(&p, &o);
-    assert_true(fake_report(&f, &report, 2000));
+    assert_true(fake_report(&f, &report, REPORT_MS));
     assert_int_equal(startup_parse(report.packet, report.len, &startup), STARTUP_OK);
     for (unsigned i = 0; i < ARRAY_LEN(expected); i++) {
         const char *value = startup_find(&startup, expected[i].name);
@@ -566,7 +265,7 @@ static void test_startup_message(void **state)
     outcome_close(&o);
     p = params(&f);
     attempt(&p, &o);
-    assert_true(fake_report(&f, &report, 2000));
+    assert_true(fake_report(&f, &report, REPORT_MS));
     assert_int_equal(startup_parse(report.packet, report.len, &startup), STARTUP_OK);
     assert_int_equal(startup.n_params, 2); /* nothing that nobody asked for */
     outcome_close(&o);
@@ -627,7 +326,7 @@ static void test_wrong_host_name(void **state)
     attempt(&p, &o);
     assert_int_equal(o.r.status, BACKEND_CONNECT_FAILED);
     assert_non_null(strstr(o.error, "certificate verify failed"));
-    assert_true(fake_report(&f, &report, 2000));
+    assert_true(fake_report(&f, &report, REPORT_MS));
     assert_false(fake_report(&f, &report, 50)); /* only one got a StartupMessage */
     fake_stop(&f);
 }
@@ -676,6 +375,7 @@ static void test_freed_under_way(void **state)
     struct backend_connect_params p;
     struct backend_connect *c;
     struct loop_timer timer;
+    struct report report;
     unsigned n_fds;
     struct fake f;
 
@@ -688,7 +388,7 @@ static void test_freed_under_way(void **state)
     for (unsigned i = 0; i < 2; i++) {
         c = backend_connect_new(loop, &p, never, NULL);
         assert_non_null(c);
-        while (i > 0 && strcmp(backend_connect_state_name(c), "waiting for the server") != 0) {
+        while (i > 0 && !fake_report(&f, &report, 0)) { /* the server has the StartupMessage */
             loop_timer_set(loop, &timer, SHORT_US);
             loop_run(loop);
         }
@@ -702,118 +402,6 @@ static void test_freed_under_way(void **state)
     loop_run(loop);
     fake_stop(&f);
 }
-
-/* -- cancel -- */
-
-static const char *const cancel_names[] = {"done", "failed", "timeout"};
-
-struct cancel_outcome {
-    bool done;
-    enum server_cancel_status status;
-    char error[512];
-};
-
-static void on_cancelled(struct server_cancel *c, void *owner, enum server_cancel_status status,
-                         const char *error)
-{
-    struct cancel_outcome *o = owner;
-
-    o->done = true;
-    o->status = status;
-    (void)snprintf(o->error, sizeof(o->error), "%s", error);
-    server_cancel_free(c);
-    loop_stop(loop);
-}
-
-static void test_cancel(void **state)
-{
-    static const struct {
-        const char *name;
-        enum act act;
-        bool server_tls;
-        bool unix_socket;
-        bool use_tls;
-        enum tls_sslmode sslmode;
-        size_t key_len;
-        bool reaches; /* the request gets there */
-        enum server_cancel_status status;
-        usec_t timeout_us; /* 0: long */
-    } rows[] = {
-        {"plain", ACT_CLOSE, false, false, false, TLS_PREFER, 4, true, SERVER_CANCEL_DONE, 0},
-        {"plain though the server can TLS", ACT_CLOSE, true, false, false, TLS_PREFER, 4, true,
-         SERVER_CANCEL_DONE, 0},
-        {"unix", ACT_CLOSE, true, true, false, TLS_REQUIRE, 4, true, SERVER_CANCEL_DONE, 0},
-        {"tls", ACT_CLOSE, true, false, true, TLS_PREFER, 4, true, SERVER_CANCEL_DONE, 0},
-        {"verified", ACT_CLOSE, true, false, true, TLS_VERIFY_FULL, 4, true, SERVER_CANCEL_DONE, 0},
-        {"long key", ACT_CLOSE, true, false, true, TLS_REQUIRE, 256, true, SERVER_CANCEL_DONE, 0},
-        {"no more TLS there", ACT_CLOSE, false, false, true, TLS_PREFER, 4, false,
-         SERVER_CANCEL_FAILED, 0},
-        {"silent", ACT_SILENT, true, false, false, TLS_DISABLE, 4, true, SERVER_CANCEL_TIMEOUT,
-         3 * SHORT_US},
-        {"silent over TLS", ACT_SILENT, true, false, true, TLS_REQUIRE, 4, true,
-         SERVER_CANCEL_TIMEOUT, 15 * SHORT_US}, /* also valgrind gets through the handshake */
-        {"silent at SSLRequest", ACT_SILENT_TLS, true, false, true, TLS_REQUIRE, 4, false,
-         SERVER_CANCEL_TIMEOUT, SHORT_US},
-    };
-    uint8_t key[256];
-
-    (void)state;
-    for (unsigned i = 0; i < sizeof(key); i++) {
-        key[i] = (uint8_t)(255 - i);
-    }
-    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
-        struct server_cancel_params p = {.use_tls = rows[i].use_tls, .pid = 0x01020304, .key = key};
-        struct cancel_outcome o = {.done = false};
-        struct startup startup = {.total = 0};
-        struct report report;
-        unsigned n_fds;
-        struct fake f;
-
-        fake_start(&f, &rows[i].act, 1, rows[i].server_tls, rows[i].unix_socket);
-        n_fds = count_fds();
-        p.connect = params(&f);
-        p.connect.sslmode = rows[i].sslmode;
-        p.connect.sslrootcert = certs->ca_cert;
-        p.connect.timeout_us = rows[i].timeout_us > 0 ? rows[i].timeout_us : TIMEOUT_US;
-        p.key_len = rows[i].key_len;
-        assert_non_null(server_cancel_new(loop, &p, on_cancelled, &o));
-        assert_false(o.done);
-        loop_run(loop);
-        if (!o.done || o.status != rows[i].status) {
-            fail_msg("%s: %s: %s", rows[i].name, cancel_names[o.status], o.error);
-        }
-        assert_int_equal(count_fds(), n_fds);
-        if (fake_report(&f, &report, rows[i].reaches ? 2000 : 50) != rows[i].reaches) {
-            fail_msg("%s: request arrived or not", rows[i].name);
-        }
-        if (rows[i].reaches) {
-            assert_int_equal(report.tls, rows[i].use_tls);
-            assert_int_equal(startup_parse(report.packet, report.len, &startup), STARTUP_OK);
-            assert_int_equal(startup.kind, STARTUP_CANCEL_REQUEST);
-            assert_int_equal(startup.cancel_pid, 0x01020304);
-            assert_int_equal(startup.cancel_key_len, rows[i].key_len);
-            assert_memory_equal(startup.cancel_key, key, rows[i].key_len);
-        }
-        fake_stop(&f);
-    }
-}
-
-static void test_cancel_nobody_listens(void **state)
-{
-    static const uint8_t key[4] = {1, 2, 3, 4};
-    struct fake f = {.port = 1};
-    struct server_cancel_params p = {.pid = 1, .key = key, .key_len = 4};
-    struct cancel_outcome o = {.done = false};
-
-    (void)state;
-    p.connect = params(&f);
-    assert_non_null(server_cancel_new(loop, &p, on_cancelled, &o));
-    loop_run(loop);
-    assert_int_equal(o.status, SERVER_CANCEL_FAILED);
-    assert_non_null(strstr(o.error, "Connection refused"));
-    assert_null(server_cancel_free(server_cancel_new(loop, &p, on_cancelled, &o)));
-}
-
 int main(void)
 {
     static const char *const variables[] = {"PGUSER", "PGDATABASE",  "PGHOST",          "PGOPTIONS",
@@ -828,8 +416,6 @@ int main(void)
         cmocka_unit_test(test_wrong_host_name),
         cmocka_unit_test(test_client_certificate),
         cmocka_unit_test(test_freed_under_way),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_cancel_nobody_listens),
     };
     int failed;
 

@@ -95,6 +95,7 @@ static void test_a_whole_file(void **state UNUSED)
                             "[peers]\n"
                             "1 = host=/tmp/p3\n");
     const struct database_config *d = NULL;
+    const struct peer_config *p = NULL;
 
     assert_int_equal(c->settings.listen_port, 7001);
     assert_string_equal(c->settings.conffile, "other.ini");
@@ -105,9 +106,6 @@ static void test_a_whole_file(void **state UNUSED)
     assert_string_equal(c->autodb->host, "db8");
     assert_int_equal(config_user(c, "app")->pool_mode, POOL_MODE_STATEMENT);
     assert_null(config_user(c, "shop"));
-    assert_string_equal(config_peer(c, 1)->host, "/tmp/p3");
-    assert_string_equal(config_peer(c, 2)->host, "/tmp/p2");
-    assert_null(config_peer(c, 3));
     assert_int_equal(userlist_count(c->userlist), 2);
     d = config_next_database(c, NULL);
     assert_string_equal(d->name, "my = db");
@@ -115,7 +113,13 @@ static void test_a_whole_file(void **state UNUSED)
     assert_string_equal(d->name, "shop");
     assert_null(config_next_database(c, d));
     assert_string_equal(config_next_user(c, NULL)->name, "app");
-    assert_int_equal(config_next_peer(c, NULL)->id, 2);
+    p = config_next_peer(c, NULL);
+    assert_int_equal(p->id, 2);
+    assert_string_equal(p->host, "/tmp/p2");
+    p = config_next_peer(c, p);
+    assert_int_equal(p->id, 1);
+    assert_string_equal(p->host, "/tmp/p3");
+    assert_null(config_next_peer(c, p));
     config_free(c);
 }
 

@@ -26,7 +26,6 @@ struct side {
 
 static struct loop *loop;
 static struct side side;
-static struct side other; /* where a connection is moved to */
 static int peer_fd;
 static uint32_t sent_seed, read_seed; /* both ends draw the same bytes */
 static size_t peer_left;              /* the peer has read all when this is 0 */
@@ -113,7 +112,6 @@ static int set_up(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     assert_int_equal(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &tiny, sizeof(tiny)), 0);
     side = (struct side){.writable_calls = 0};
-    other = (struct side){.writable_calls = 0};
     conn_init(&side.conn, fds[0], on_event);
     peer_fd = fds[1];
     sent_seed = read_seed = 1;
@@ -138,9 +136,6 @@ static int tear_down(void **state)
     peer_goes();
     conn_done(&side.conn, loop);
     conn_done(&side.conn, loop);
-    if (other.conn.io.ev.data != NULL) {
-        conn_done(&other.conn, loop);
-    }
     loop = loop_free(loop);
     return 0;
 }
@@ -381,27 +376,6 @@ static void test_done(void **state)
     assert_int_equal(side.writable_calls + side.readable_calls, 0);
 }
 
-static void test_moved_with_its_queue(void **state)
-{
-    int fd = conn_fd(&side.conn);
-
-    (void)state;
-    conn_want_read(&side.conn, loop, true);
-    fill_socket();
-    conn_move(&other.conn, &side.conn, loop, on_event);
-    assert_false(conn_is_open(&side.conn));
-    assert_int_equal(conn_queued(&side.conn), 0);
-    assert_int_equal(loop_io_wanted(&side.conn.io), LOOP_NONE);
-    assert_int_equal(conn_fd(&other.conn), fd);
-    assert_int_equal(loop_io_wanted(&other.conn.io), LOOP_READ | LOOP_WRITE);
-    peer_reads_all();
-    assert_int_equal(side.writable_calls, 0);
-    assert_true(other.writable_calls > 0);
-    assert_int_equal(send(peer_fd, "x", 1, 0), 1);
-    run_for(1 * USEC_PER_SEC);
-    assert_int_equal(other.readable_calls, 1);
-}
-
 #define CONN_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 /* --- this machine itself --- */
@@ -449,7 +423,6 @@ int main(void)
         CONN_TEST(test_peer_gone_with_bytes_in_the_queue),
         CONN_TEST(test_ceiling_of_the_queue),
         CONN_TEST(test_done),
-        CONN_TEST(test_moved_with_its_queue),
         cmocka_unit_test(test_loopback),
     };
 

@@ -290,48 +290,6 @@ static void test_autodb(void **state UNUSED)
     database_config_free(d);
 }
 
-static void test_same_target(void **state UNUSED)
-{
-    static const struct {
-        const char *a;
-        const char *b;
-        bool same;
-    } cases[] = {
-        {"", "", true},
-        {"dbname=shop", "", true}, /* the name of the entry */
-        {"host=a pool_size=1 min_pool_size=0", "host=a pool_size=2 pool_mode=statement echo=1",
-         true},
-        {"host=a auth_user=x", "host=a auth_user=y", true},
-        {"host=a", "host=b", false},
-        {"port=1", "port=2", false},
-        {"dbname=x", "dbname=y", false},
-        {"user=x", "", false},
-        {"password=x", "password=y", false},
-        {"password=x", "", false},
-        {"connect_query=x", "", false},
-        {"timezone=x", "", false},
-        {"client_encoding=x", "", false},
-        {"datestyle=x", "", false},
-        {"application_name=x", "", false},
-        {"target_session_attrs=primary", "", false},
-        {"channel_binding=require", "", false},
-        {"require_auth=md5", "", false},
-        {"load_balance_hosts=disable", "", false},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct database_config *a = good("shop", cases[i].a);
-        struct database_config *b = good("shop", cases[i].b);
-
-        if (database_config_same_target(a, b) != cases[i].same ||
-            database_config_same_target(b, a) != cases[i].same) {
-            fail_msg("%s / %s", cases[i].a, cases[i].b);
-        }
-        database_config_free(a);
-        database_config_free(b);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,7 +301,6 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_the_password_is_in_no_message),
         cmocka_unit_test(test_autodb),
-        cmocka_unit_test(test_same_target),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

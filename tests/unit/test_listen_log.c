@@ -276,23 +276,6 @@ static void test_savepoints_that_come_and_go_do_not_add_up(void **state)
     listen_log_done(&log);
 }
 
-static void test_a_request_can_be_taken_back(void **state)
-{
-    struct sql_statement st = statement(SQL_LISTEN, "a");
-    struct listen_log log;
-
-    (void)state;
-    listen_log_init(&log);
-    listen_log_retract(&log, 1);
-    assert_int_equal(listen_log_expect(&log, 1, &st), 0);
-    assert_int_equal(listen_log_expect(&log, 2, &st), 0);
-    assert_int_equal(listen_log_expect(&log, 2, &st), 0);
-    listen_log_retract(&log, 2);
-    assert_int_equal(listen_log_count(&log), 1);
-    listen_log_retract(&log, 1);
-    assert_false(listen_log_is_active(&log));
-}
-
 static void test_every_kind_of_statement_is_known(void **state)
 {
     (void)state;
@@ -314,7 +297,6 @@ int main(void)
         cmocka_unit_test(test_dialogues),
         cmocka_unit_test(test_it_takes_so_many_and_no_more),
         cmocka_unit_test(test_savepoints_that_come_and_go_do_not_add_up),
-        cmocka_unit_test(test_a_request_can_be_taken_back),
         cmocka_unit_test(test_every_kind_of_statement_is_known),
     };
 

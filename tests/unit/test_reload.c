@@ -4,6 +4,7 @@
 
 #include "daemon/client.h"
 #include "daemon/server.h"
+#include "tests/unit/scram_login.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -351,23 +352,13 @@ static void test_secrets(void **state)
 /* What a client's login gave away stays as long as the verifier is the same. */
 static void test_learnt_keys(void **state)
 {
-    static const uint8_t salt[SCRAM_SALT_BYTES] = {1, 2, 3};
     struct server *s = serve("[databases]\nd = host=127.0.0.1\n[pgpoold]\n");
     struct pool_user *u = reload_find_user(s, "u");
-    struct scram_keys keys;
-    char verifier[SCRAM_SECRET_TEXT_MAX];
-    char text[SCRAM_SECRET_TEXT_MAX + 16];
-    struct userlist *list;
+    struct userlist *list = list_of("\"u\" \"" T_SECRET "\"\n");
 
     (void)state;
-    assert_int_equal(
-        scram_keys_derive("geheim", 6, &(struct scram_salt){salt, sizeof(salt), 4096}, &keys),
-        SCRAM_OK);
-    scram_secret_format(&keys, verifier, sizeof(verifier));
-    (void)snprintf(text, sizeof(text), "\"u\" \"%s\"\n", verifier);
-    list = list_of(text);
-    u->credentials.scram = keys;
-    assert_true(keys.has_client_key);
+    assert_true(scram_secret_parse(T_SECRET, &u->credentials.scram));
+    u->credentials.scram.has_client_key = true;
     reload_apply_secret(u, list, list);
     assert_true(u->credentials.scram.has_client_key);
     u->credentials.scram.stored_key[0] ^= 1;

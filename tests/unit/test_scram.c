@@ -134,11 +134,10 @@ static void secrets_of_postgres(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct scram_keys parsed = keys_of(cases[i].secret);
         struct scram_keys derived = derive(cases[i].password, &parsed);
-        char text[SCRAM_SECRET_TEXT_MAX];
 
-        scram_secret_format(&derived, text, sizeof(text));
-        if (strcmp(text, cases[i].secret) != 0) {
-            fail_msg("%s: %s", cases[i].name, text);
+        if (memcmp(derived.stored_key, parsed.stored_key, SCRAM_KEY_BYTES) != 0 ||
+            memcmp(derived.server_key, parsed.server_key, SCRAM_KEY_BYTES) != 0) {
+            fail_msg("%s", cases[i].name);
         }
     }
 }
@@ -205,8 +204,6 @@ static void malformed_secrets(void **state)
         cut[i] = '\0';
         assert_false(scram_secret_parse(cut, &keys));
     }
-    assert_true(scram_secret_is("SCRAM-SHA-256$rubbish"));
-    assert_false(scram_secret_is("SCRAM-SHA-256"));
 }
 
 static void base64(void **state)
@@ -428,20 +425,18 @@ static void cache_derives_once(void **state)
     assert_true(scram_cache_has(cache, &q));
     assert_int_equal(scram_cache_derive(cache, &q, &second), SCRAM_OK);
     assert_memory_equal(&first, &second, sizeof(first));
-    assert_int_equal(scram_cache_stats(cache).derivations, 1);
-    assert_int_equal(scram_cache_stats(cache).hits, 1);
     others[4].iterations = 3;
     for (size_t i = 0; i < ARRAY_LEN(others); i++) {
         assert_false(scram_cache_has(cache, &others[i]));
         assert_int_equal(scram_cache_derive(cache, &others[i], &second), SCRAM_OK);
     }
-    assert_int_equal(scram_cache_stats(cache).derivations, 6);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        assert_true(scram_cache_has(cache, &others[i]));
+    }
+    assert_true(scram_cache_has(cache, &q));
     others[0].iterations = 0;
     assert_int_equal(scram_cache_derive(cache, &others[0], &second), SCRAM_E_ITERATIONS);
-    assert_int_equal(scram_cache_stats(cache).n_entries, 6);
-    scram_cache_clear(cache);
-    assert_int_equal(scram_cache_stats(cache).n_entries, 0);
-    assert_false(scram_cache_has(cache, &q));
+    assert_false(scram_cache_has(cache, &others[0]));
     assert_null(scram_cache_free(cache));
     assert_null(scram_cache_free(NULL));
 }
@@ -465,7 +460,6 @@ static void cache_forgets_the_least_recent(void **state)
     assert_true(scram_cache_has(cache, &q[0]));
     assert_false(scram_cache_has(cache, &q[1]));
     assert_true(scram_cache_has(cache, &q[2]));
-    assert_int_equal(scram_cache_stats(cache).n_entries, 2);
     scram_cache_free(cache);
 }
 
@@ -474,15 +468,19 @@ static void cache_checks_a_clear_password(void **state)
     struct scram_cache *cache = scram_cache_new(10);
     struct scram_keys stored = keys_of(T_SECRET);
     struct scram_keys keys = {0};
+    struct scram_cache_query guess = query("app", "pencil2", stored.salt);
+    struct scram_cache_query right = query("app", "pencil", stored.salt);
 
     (void)state;
+    guess.salt_len = right.salt_len = stored.salt_len;
+    guess.iterations = right.iterations = stored.iterations;
     assert_int_equal(scram_cache_check(cache, "app", "pencil2", &stored, &keys), SCRAM_E_PROOF);
-    assert_int_equal(scram_cache_stats(cache).n_entries, 0); /* a guess is not kept */
+    assert_false(scram_cache_has(cache, &guess)); /* it is not kept */
     assert_false(keys.has_client_key);
     assert_int_equal(scram_cache_check(cache, "app", "pencil", &stored, &keys), SCRAM_OK);
     assert_true(keys.has_client_key);
+    assert_true(scram_cache_has(cache, &right));
     assert_int_equal(scram_cache_check(cache, "app", "pencil", &stored, &keys), SCRAM_OK);
-    assert_int_equal(scram_cache_stats(cache).derivations, 2);
     stored.stored_key[0] ^= 1; /* the password was changed, the salt by chance was not */
     assert_int_equal(scram_cache_check(cache, "app", "pencil", &stored, &keys), SCRAM_E_PROOF);
     stored.stored_key[0] ^= 1;

@@ -354,20 +354,16 @@ static void keys_must_fit_the_challenge(void **state)
 {
     struct scram_keys secret = keys_of(T_SECRET);
     struct scram_keys good = derive("pencil", &secret);
-    struct scram_keys bare;
-    struct scram_keys cases[5];
-    static const bool fits[] = {true, false, false, false, true};
+    struct scram_keys cases[4];
+    static const bool fits[] = {true, false, false, false};
 
     (void)state;
-    assert_true(scram_keys_from_pair(good.client_key, good.server_key, &bare));
-    assert_memory_equal(bare.stored_key, good.stored_key, SCRAM_KEY_BYTES);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         cases[i] = good;
     }
     cases[1].iterations++;
     cases[2].salt[0] ^= 1;
     cases[3].has_client_key = false;
-    cases[4] = bare;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct scram_client *c = client_with(SCRAM_CLIENT_UNABLE);
         struct buf out = BUF_INIT(SCRAM_MESSAGE_MAX);

@@ -176,7 +176,6 @@ static void test_cache_by_statement_and_version(void **state)
     stmt_cache_init(&c);
     assert_int_equal(stmt_cache_use(&c, a, 1), 0);
     assert_int_equal(stmt_cache_evict(&c), 0);
-    stmt_cache_forget(&c, 1);
     put(&c, a, 1, 10, 0);
     put(&c, a, 2, 11, 0);
     put(&c, b, 1, 12, 0);
@@ -188,8 +187,7 @@ static void test_cache_by_statement_and_version(void **state)
     put(&c, a, 1, 13, 10); /* the older copy is to be closed */
     assert_int_equal(stmt_cache_use(&c, a, 1), 13);
     assert_int_equal(stmt_cache_count(&c), 3);
-    stmt_cache_forget(&c, 10);
-    stmt_cache_forget(&c, 11);
+    assert_int_equal(stmt_cache_evict(&c), 11);
     assert_int_equal(stmt_cache_use(&c, a, 2), 0);
     assert_int_equal(stmt_cache_use(&c, a, 1), 13);
     assert_int_equal(a->refs, 2);
@@ -226,11 +224,25 @@ static void test_least_recently_used_goes_first(void **state)
     stmt_cache_done(&c);
 }
 
+static uint32_t *oldest_of(uint32_t *ids, const unsigned *used, size_t n)
+{
+    uint32_t *oldest = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] != 0 && (oldest == NULL || used[i] < used[oldest - ids])) {
+            oldest = &ids[i];
+        }
+    }
+    assert_non_null(oldest);
+    return oldest;
+}
+
 /* Against a plain array of what ought to be there; many versions of one statement share their place in the table. */
 static void test_cache_against_a_model(void **state)
 {
     enum { STMTS = 8, VERSIONS = 40 };
     static uint32_t model[STMTS][VERSIONS];
+    static unsigned used[STMTS][VERSIONS]; /* in which step last */
     struct stmt *s[STMTS];
     struct stmt_cache c;
     uint32_t random = 12345;
@@ -249,6 +261,7 @@ static void test_cache_against_a_model(void **state)
         at = (random >> 8) % STMTS;
         version = (random >> 12) % VERSIONS;
         assert_int_equal(stmt_cache_use(&c, s[at], version), model[at][version]);
+        used[at][version] = step;
         if (random >> 31 == 0) {
             uint32_t id = stmt_cache_new_id(&c);
 
@@ -256,8 +269,10 @@ static void test_cache_against_a_model(void **state)
             put(&c, s[at], version, id, model[at][version]);
             model[at][version] = id;
         } else if (model[at][version] != 0) {
-            stmt_cache_forget(&c, model[at][version]);
-            model[at][version] = 0;
+            uint32_t *oldest = oldest_of(&model[0][0], &used[0][0], STMTS * VERSIONS);
+
+            assert_int_equal(stmt_cache_evict(&c), *oldest);
+            *oldest = 0;
             n--;
         }
         assert_int_equal(stmt_cache_count(&c), n);
