@@ -269,7 +269,8 @@ class Known:
         self.listener.run("LISTEN a; LISTEN b")
         self.look = self.daemon.console()
         self.other = self.daemon.console(user="stats")
-        eventually(lambda: [row["cl_waiting"] for row in self.show("POOLS")] == [0, 1, 0])
+        # The connection that ran LISTEN is cleaned after its client has had its answer.
+        eventually(lambda: [(row["cl_waiting"], row["sv_idle"]) for row in self.show("POOLS")] == [(0, 0), (1, 0), (0, 1)])
 
     def show(self, what):
         return self.look.run_dicts(f"SHOW {what}")
