@@ -346,6 +346,7 @@ void client_close(struct client *c, const struct pg_error *e)
         (void)!client_try_send(c, msg.data, msg.len);
     }
     buf_done(&msg);
+    conn_goodbye(&c->conn);
     close_now(c, e->sqlstate, e->message);
 }
 

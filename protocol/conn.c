@@ -389,6 +389,13 @@ enum conn_fd_sent conn_send_fd(struct conn *c, struct loop *loop, const void *da
     return CONN_FD_SENT;
 }
 
+void conn_goodbye(struct conn *c)
+{
+    if (c->tls != NULL && c->out == NULL && !c->broken) {
+        tls_shutdown(c->tls);
+    }
+}
+
 void conn_on_writable(struct conn *c, struct loop *loop)
 {
     flush(c);

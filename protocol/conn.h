@@ -87,6 +87,10 @@ enum conn_fd_sent {
 MUSTCHECK enum conn_fd_sent conn_send_fd(struct conn *c, struct loop *loop, const void *data,
                                          size_t len, int fd);
 
+/* The last word of a connection that we end: over TLS the peer is told that no more will come, unless something is still
+ * queued. Best effort; conn_done() alone says nothing. */
+void conn_goodbye(struct conn *c);
+
 /* To be called with LOOP_WRITE from the owner's callback. */
 void conn_on_writable(struct conn *c, struct loop *loop);
 

@@ -15,7 +15,7 @@ import pytest
 
 from account import give, make_dir
 from cluster import find_bindir
-from wire import SSL_CODE, Client, ServerError, WireError, scram_verifier, special, startup
+from wire import SSL_CODE, Client, Closed, ServerError, WireError, scram_verifier, special, startup
 
 MODES = ("allow", "prefer", "require", "verify-ca", "verify-full")
 
@@ -167,6 +167,17 @@ def test_a_client_that_leaves_in_the_handshake_is_forgotten(tls_daemon):
     with Client.connect(daemon.host, daemon.port) as client:
         assert client.ask_tls() == "S"
     daemon.wait_log("client closed the connection during the TLS handshake")
+
+
+@pytest.mark.parametrize("version", (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3))
+def test_a_fatal_error_is_followed_by_a_proper_end(tls_daemon, version):
+    """With a close_notify, as PostgreSQL sends it: the client can tell that nobody has cut the stream off."""
+    daemon = tls_daemon()
+    client = tls_wire(daemon, no_check(minimum_version=version, maximum_version=version)).login()
+    daemon.admin("KILL_CLIENT %s" % daemon.show("clients", user="app")[0]["id"])
+    assert client.expect("E").code == "57P01"
+    with pytest.raises(Closed, match="^end of stream"):
+        client.read()
 
 
 def test_gssenc_then_tls(tls_daemon, wire):

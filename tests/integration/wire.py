@@ -325,6 +325,10 @@ class Connection:
             data = self.sock.recv(65536)
         except (ConnectionResetError, ssl.SSLEOFError) as problem:
             raise Closed(str(problem)) from problem
+        except ssl.SSLError as problem:
+            if problem.reason != "UNEXPECTED_EOF_WHILE_READING":
+                raise
+            raise Closed(str(problem)) from problem
         except TimeoutError:
             raise TimeoutError("nothing more came; unread: %r" % self.buffer[:200]) from None
         if not data:
@@ -492,7 +496,8 @@ class Client(Connection):
             context = ssl.create_default_context()
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        self.sock = context.wrap_socket(self.sock, server_hostname=server_hostname)
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # a stream that is cut off is no end of stream
+        self.sock = context.wrap_socket(self.sock, server_hostname=server_hostname, suppress_ragged_eofs=False)
 
     def send_startup(self, user="app", database="test", version=PROTOCOL_3_0, **params):
         self.send(startup({"user": user, "database": database, **params}, version))
