@@ -257,6 +257,14 @@ static void finish_scram(struct backend *b, const uint8_t *msg, size_t len)
                                      ? SCRAM_E_MALFORMED
                                      : scram_client_verify(b->login->scram, msg, len);
 
+    if (verdict == SCRAM_E_REFUSED) {
+        char text[256];
+
+        (void)snprintf(text, sizeof(text), "%s: %s", scram_verdict_text(verdict),
+                       scram_client_error(b->login->scram));
+        fail_auth(b, text);
+        return;
+    }
     if (verdict != SCRAM_OK) {
         fail_auth(b, scram_verdict_text(verdict));
         return;

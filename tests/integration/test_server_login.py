@@ -402,7 +402,10 @@ def test_odd_servers_hurt_nobody(pgpoold, fake_pg, pg, what):
     assert daemon.psql("SELECT 1") == [(1,)]
 
 
-def test_a_server_that_does_not_know_the_password_is_not_believed(pgpoold, fake_pg):
+@pytest.mark.parametrize("last_word, text", [
+    (None, "did not prove that it knows the password"),
+    (b"e=invalid-proof", "server refused the SCRAM exchange: invalid-proof")])
+def test_a_server_that_does_not_know_the_password_is_not_believed(pgpoold, fake_pg, last_word, text):
     """SCRAM proves both ends: a man in the middle who just says yes is found out."""
     def on_startup(conn):
         conn.send(auth(10, b"SCRAM-SHA-256\0\0"))
@@ -410,12 +413,14 @@ def test_a_server_that_does_not_know_the_password_is_not_believed(pgpoold, fake_
         nonce = first[first.index(b"r=") + 2:]
         conn.send(auth(11, b"r=" + nonce + b"abc,s=YWJjZGVmZ2hpamtsbW5vcA==,i=4096"))
         conn.expect("p")
+        if last_word is not None:
+            conn.send(auth(12, last_word))
         conn.welcome()
         conn.serve()
 
     daemon = pgpoold(databases={"test": target(fake_pg(on_startup=on_startup))}, auth_type="md5")
     message = refusal(daemon, password="app-secret")
-    assert "did not prove that it knows the password" in message.text
+    assert text in message.text
 
 
 def test_server_connect_timeout(pgpoold, fake_pg):
