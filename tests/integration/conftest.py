@@ -18,7 +18,7 @@ from waiting import eventually as wait_eventually
 from wire import Client
 
 BASE_ENV = "PGPOOLD_TEST_BASE"
-TEST_SECONDS = 120
+TEST_SECONDS = 240
 
 
 # One folder per test run holds everything; the process that the user started makes and removes it.

@@ -5,13 +5,10 @@ import contextlib
 import os
 import pathlib
 import subprocess
-import threading
-import time
-
-import psycopg
 
 from cluster import find_bindir
 from daemon_process import PASSWORDS
+from sessions import Watch
 
 CLIENTS = pathlib.Path(__file__).resolve().parent / "clients"
 MODES = ("session", "transaction")
@@ -44,38 +41,10 @@ def run(target, program, *args, stdin="", check=True, timeout=60, **how):
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-class Watch:
-    """Looks at pg_stat_activity all the time: .most is the highest number of connections of @where it ever saw."""
-
-    def __init__(self, pg, where="datname = 'test'", every=0.02):
-        self._sql = f"SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {where}"
-        self._conn = psycopg.connect(pg.dsn("postgres", "postgres"), autocommit=True)
-        self._every = every
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.most = 0
-        self.looks = 0
-
-    def _run(self):
-        while not self._end.is_set():
-            self.most = max(self.most, self._conn.execute(self._sql).fetchone()[0])
-            self.looks += 1
-            time.sleep(self._every)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._end.set()
-        self._thread.join()
-        self._conn.close()
-
-
 @contextlib.contextmanager
 def at_most(pg, n, db="test"):
     """Within the block the server never has more than @n connections to @db."""
-    with Watch(pg, f"datname = '{db}'") as watch:
+    with Watch(pg, db) as watch:
         yield watch
     assert watch.looks > 0
     assert watch.most <= n, f"{watch.most} server connections, allowed are {n}"

@@ -358,7 +358,7 @@ def test_odd_user_names_are_values_and_never_sql(query_daemon, pg):
 # ---------------------------------------------------------------------------------- bad moments
 
 def test_a_client_that_leaves_while_it_runs(query_daemon, pg, eventually):
-    daemon = query_daemon(auth_query="SELECT $1::text, 'x' FROM pg_sleep(0.5)")
+    daemon = query_daemon(auth_query="SELECT $1::text, 'x' FROM pg_sleep(2)")
     with Client.connect(daemon.host, daemon.port) as client:
         client.send_startup("scram_user")
         eventually(lambda: [a for a in pg.activity("test", "postgres") if a["state"] == "active"])

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: ISC
 """Every wait has an end: its text, its SQLSTATE, and what stays usable afterwards."""
 
-import os
 import socket
 
 import pytest
 
-from sessions import SLEEPS, backend_pid, one_database, wait_running, wait_waiting
+from sessions import SLEEPS, backend_pid, cpu_seconds, one_database, wait_running, wait_waiting
 from wire import ServerError, bind, execute, flush, parse, query, startup, sync
 
 
@@ -25,19 +24,21 @@ def last_words(client, timeout=None):
 
 
 def test_a_login_that_takes_too_long_is_ended(one_server, wire):
-    daemon = one_server(client_login_timeout=0.3)
+    daemon = one_server(client_login_timeout=1)
     silent, slow = wire(daemon, login=False), wire(daemon, login=False)
     slow.send(startup({"user": "app", "database": "test"})[:10])
     silent.send(b"\0")
     for client in (silent, slow):
         assert [m.text for m in client.expect_closed() if m.kind == "E"] in ([], ["client_login_timeout"])
+    daemon.admin("SET client_login_timeout = 60")
     assert wire(daemon).run("SELECT 1") == [("1",)]
 
 
 def test_a_client_does_not_wait_longer_than_query_wait_timeout(one_server, wire):
-    daemon = one_server(query_wait_timeout=0.3)
+    daemon = one_server()
     holder, late = wire(daemon), wire(daemon)
     holder.run("BEGIN")
+    daemon.admin("SET query_wait_timeout = 0.3")
     late.send(query("SELECT 1"))
     assert last_words(late) == ("08P01", "query_wait_timeout")
     assert holder.run("SELECT 2") == [("2",)]
@@ -57,22 +58,15 @@ def test_who_waits_is_told_so_once(one_server, wire):
     assert late.result().kinds == "TDCZ"
 
 
-def cpu_seconds(pid):
-    """What a process has used of the processor until now."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def test_nothing_is_done_while_somebody_waits_who_was_told_so(one_server, wire):
     daemon = one_server(query_wait_notify=0.2)
     holder, late, later = wire(daemon), wire(daemon), wire(daemon)
     holder.run("BEGIN")
     late.send(query("SELECT 1"))
     late.expect("N")
-    before = cpu_seconds(daemon.pid)
+    before = cpu_seconds(daemon)
     late.expect_silence(1)
-    assert cpu_seconds(daemon.pid) - before < 0.1
+    assert cpu_seconds(daemon) - before < 0.1
     later.send(query("SELECT 2"))
     later.expect("N")
     holder.run("COMMIT")
@@ -80,7 +74,7 @@ def test_nothing_is_done_while_somebody_waits_who_was_told_so(one_server, wire):
 
 
 def test_a_query_that_takes_too_long_is_cancelled_and_the_client_stays(one_server, wire):
-    daemon = one_server(query_timeout=0.3)
+    daemon = one_server(query_timeout=1)
     client = wire(daemon)
     pid = backend_pid(client)
     error = client.query(SLEEPS).errors[0]
@@ -89,7 +83,7 @@ def test_a_query_that_takes_too_long_is_cancelled_and_the_client_stays(one_serve
 
 
 def test_an_extended_query_that_takes_too_long_is_cancelled_and_the_client_stays(one_server, wire):
-    daemon = one_server(query_timeout=0.3)
+    daemon = one_server(query_timeout=1)
     client = wire(daemon)
     client.send(parse("", SLEEPS), bind(), execute(), sync())
     result = client.result()
@@ -98,19 +92,19 @@ def test_an_extended_query_that_takes_too_long_is_cancelled_and_the_client_stays
 
 
 def test_query_timeout_leaves_the_transaction_failed_and_open(one_server, wire):
-    client = wire(one_server(query_timeout=0.3))
+    client = wire(one_server(query_timeout=1))
     client.run("BEGIN")
     assert client.query(SLEEPS).status == "E"
     assert client.query("ROLLBACK").status == "I"
 
 
 def test_each_query_of_a_pipeline_has_its_own_time(one_server, wire):
-    client = wire(one_server(query_timeout=1))
-    client.send(*(query(f"SELECT {i}, pg_sleep(0.3)") for i in range(6)))
+    client = wire(one_server(query_timeout=2))
+    client.send(*(query(f"SELECT {i}, pg_sleep(0.4)") for i in range(6)))
     assert [client.result().rows[0][0] for _ in range(6)] == [str(i) for i in range(6)]
 
 
-def test_a_server_that_does_not_hear_a_cancel_is_given_up(pgpoold, fake_pg, wire):
+def test_a_server_that_does_not_hear_a_cancel_is_given_up(pgpoold, fake_pg, wire, eventually):
     def script(conn):
         conn.expect("Q")
         conn.expect_closed(30)
@@ -121,11 +115,11 @@ def test_a_server_that_does_not_hear_a_cancel_is_given_up(pgpoold, fake_pg, wire
     client = wire(daemon)
     client.send(query("select 1"))
     assert last_words(client) == ("57014", "query timeout")
-    assert len(server.cancels) == 1
+    eventually(lambda: len(server.cancels) == 1)
 
 
 def test_a_transaction_that_takes_too_long_is_ended_and_rolled_back(one_server, wire):
-    daemon = one_server(transaction_timeout=0.4)
+    daemon = one_server(transaction_timeout=1)
     client = wire(daemon)
     pid = backend_pid(client)
     client.run("BEGIN")
@@ -164,23 +158,23 @@ def test_a_client_idle_without_its_sync_is_ended(one_server, wire):
 
 
 def test_a_query_that_runs_is_not_idle(one_server, wire):
-    client = wire(one_server(idle_transaction_timeout=0.3))
+    client = wire(one_server(idle_transaction_timeout=1))
     client.run("BEGIN")
-    client.run("SELECT pg_sleep(0.8)")
+    client.run("SELECT pg_sleep(1.5)")
     assert client.query("COMMIT").status == "I"
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_an_idle_client_is_ended(one_server, wire, mode):
-    daemon = one_server(mode, client_idle_timeout=0.4)
+    daemon = one_server(mode, client_idle_timeout=1)
     client = wire(daemon)
     client.run("SELECT 1")
     assert last_words(client) == ("57P05", "client_idle_timeout")
 
 
 def test_a_busy_client_is_not_idle(one_server, wire):
-    client = wire(one_server(client_idle_timeout=0.4))
-    client.run("SELECT pg_sleep(1)")
+    client = wire(one_server(client_idle_timeout=1))
+    client.run("SELECT pg_sleep(1.5)")
     assert client.run("SELECT 1") == [("1",)]
 
 

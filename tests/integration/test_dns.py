@@ -81,7 +81,7 @@ def test_a_silent_host_of_a_list_is_left_out(pgpoold, pg, fake_pg):
     """server_connect_timeout is for each host, else a dead machine in front would hide those behind it."""
     silent = fake_pg(on_startup=lambda conn: conn.expect_closed())
     daemon = pgpoold(databases={"test": f"host=127.0.0.1,127.0.0.1 port={silent.port},{pg.port}"},
-                     server_connect_timeout=1)
+                     server_connect_timeout=2)
     assert daemon.psql("SELECT 1") == [(1,)]
     daemon.wait_log("connect failed, trying the next host: .*server_connect_timeout")
 

@@ -189,7 +189,7 @@ class Writers:
         return len(self.since) == len(self._threads) and min(self.since.values()) >= epoch
 
 
-@pytest.mark.seconds(240)
+@pytest.mark.seconds(400)
 @pytest.mark.parametrize("turns", ["disable", "round-robin"])
 def test_promotion_while_a_hundred_clients_write(pgpoold, primary, standby, eventually, turns):
     """The primary dies, the standby is promoted: nobody sees a read-only error, what was acknowledged is there, and

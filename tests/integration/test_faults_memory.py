@@ -181,7 +181,7 @@ def play(session, daemon):
     return None
 
 
-@pytest.mark.seconds(3600 if EVERY else 120)
+@pytest.mark.seconds(3600 if EVERY else 300)
 @pytest.mark.parametrize("times", [1, 8], ids=["once", "for_a_while"])
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda s: s.__name__)
 def test_memory_runs_out_at_the_nth_allocation(faulty, session, times):

@@ -27,8 +27,8 @@ def test_json_lines(pgpoold, worker_dir, eventually):
         daemon.connect(dbname='no"such\n', user="nobody\\")
     eventually(lambda: any("statement" in event["message"] for event in objects(daemon)))
     events = objects(daemon)
-    assert {event["message"] for event in events if "client" in event} <= \
-        {json.loads(line)["message"] for line in file.read_text().splitlines()}
+    eventually(lambda: {event["message"] for event in events if "client" in event} <=
+               {json.loads(line)["message"] for line in file.read_text().splitlines()}, "the file has all of it too")
     file.unlink()
     assert all(JSON_TIME.match(event["time"]) and event["pid"] == daemon.pid for event in events)
     statement, = [event for event in events if event["message"].startswith("statement (")]

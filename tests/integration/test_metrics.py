@@ -226,7 +226,7 @@ def test_reasons_and_classes(http, eventually):
 def test_names_that_clients_choose_are_bounded(http, pg):
     for n in range(4):
         pg.create_database(f"made_up_{n}")
-    daemon, web = http(metrics_max_extra=2, server_idle_timeout=1, autodb_idle_timeout=1)
+    daemon, web = http(metrics_max_extra=2)
     for n in range(4):
         daemon.psql("SELECT 1", db=f"made_up_{n}")
     name = "pgpoold_database_queries_total"

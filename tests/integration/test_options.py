@@ -218,23 +218,23 @@ def test_echo_logs_statements_everywhere_or_of_one_database_or_user(pgpoold, pg)
                      users={"scram_user": "echo=1", "postgres": "echo=0"})
     for n, (db, user) in enumerate((("test", "app"), ("loud", "app"), ("test", "scram_user"), ("loud", "postgres"))):
         daemon.psql(f"SELECT {n} AS told", db=db, user=user)
-    assert re.findall(r"statement \(duration=\d+\.\d+ ms\): SELECT (\d)", daemon.log) == ["1", "2"]
+    eventually(lambda: re.findall(r"statement \(duration=\d+\.\d+ ms\): SELECT (\d)", daemon.log) == ["1", "2"])
     daemon.admin("SET echo = 1")
     for user in ("app", "postgres"):
         daemon.psql("SELECT 4 AS told", user=user)
-    assert re.findall(r": SELECT (\d)", daemon.log) == ["1", "2", "4"]
+    eventually(lambda: re.findall(r": SELECT (\d)", daemon.log) == ["1", "2", "4"])
 
 
 def test_log_min_duration_logs_what_is_slow(pgpoold):
-    daemon = pgpoold(log_min_duration="0.2")
+    daemon = pgpoold(log_min_duration="0.6")
     with daemon.connect() as conn:
         conn.execute("SELECT 1")
-        conn.execute("SELECT 2, pg_sleep(0.3)")
+        conn.execute("SELECT 2, pg_sleep(0.7)")
         daemon.wait_log(r"statement \(duration=\d+\.\d+ ms\): SELECT 2")
         assert "SELECT 1" not in daemon.log
         daemon.admin("SET log_min_duration = 1000")  # for living clients too
         before = len(daemon.log)
-        conn.execute("SELECT 3, pg_sleep(0.3)")
+        conn.execute("SELECT 3, pg_sleep(0.7)")
         assert "SELECT 3" not in daemon.log[before:]
 
 
@@ -336,8 +336,8 @@ def test_abandoned_query(pgpoold, pg, wire, how):
 @pytest.mark.parametrize("where", ("database", "user"))
 def test_query_wait_timeout_of_an_entry_rules_over_the_general_one(pgpoold, pg, wire, where):
     daemon = pgpoold(pool_mode="transaction", default_pool_size=1,
-                     databases=one_database(pg, **({"query_wait_timeout": "0.3"} if where == "database" else {})),
-                     users={"app": "query_wait_timeout=0.3"} if where == "user" else {})
+                     databases=one_database(pg, **({"query_wait_timeout": "1"} if where == "database" else {})),
+                     users={"app": "query_wait_timeout=1"} if where == "user" else {})
     holder, late = wire(daemon), wire(daemon)
     holder.run("BEGIN")
     late.send(query("SELECT 1"))
@@ -423,11 +423,11 @@ def test_the_size_of_an_entrys_pool(pgpoold, pg, wire, where):
 def test_reserve_pool_timeout_is_how_long_the_reserve_is_not_touched(pgpoold, pg, wire):
     """Shorter than the default, then so long that nobody gets it."""
     daemon = pgpoold(pool_mode="transaction", default_pool_size=1, reserve_pool_size=2, reserve_pool_timeout="0.1",
-                     query_wait_notify=1, databases=one_database(pg))
+                     query_wait_notify=3, databases=one_database(pg))
     clients = [wire(daemon) for _ in range(3)]
     clients[0].run("BEGIN")
     clients[1].send(query("BEGIN"))
-    assert clients[1].result().kinds == "CZ"  # without the NOTICE, so in less than a second
+    assert clients[1].result().kinds == "CZ"  # without the NOTICE, so in less than three seconds
     daemon.admin("SET reserve_pool_timeout = 1000")
     clients[2].send(query("BEGIN"))
     clients[2].expect("N")

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from programs import at_most
+from waiting import PATIENCE
 
 CLIENTS = 20
 SERVERS = 4
@@ -34,7 +35,7 @@ class Load:
     def __exit__(self, *_):
         self._end.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(PATIENCE)
         assert not any(thread.is_alive() for thread in self._threads), "a client hangs"
 
     def _work(self, n):
@@ -87,7 +88,7 @@ def test_clients_go_on_after_the_server_is_back(pgpoold, pg, load_table, eventua
             pg.stop("fast" if how == "restart" else "immediate")
         eventually(lambda: len(load.errors) >= 3)
         pg.start()
-        eventually(load.progress(), timeout=20)
+        eventually(load.progress())
         assert not load.surprises
     assert daemon.is_running() and daemon.pid == pid
     # Every step is there, and the one that an error interrupted may be. A crash loses the newest: commits do not wait.
@@ -135,12 +136,12 @@ def test_who_asks_meanwhile_is_served_when_the_server_is_back(pgpoold, pg, event
         asking.start()
         eventually(lambda: daemon.show("pools", database="test")[0]["cl_waiting"] == 1)
         pg.start()
-        asking.join(20)
+        asking.join(PATIENCE)
     assert answers == [(2,)]
 
 
 def test_who_asks_meanwhile_does_not_wait_for_ever(pgpoold, pg):
-    daemon = pgpoold(pool_mode="transaction", server_login_retry=1, query_wait_timeout=1)
+    daemon = pgpoold(pool_mode="transaction", server_login_retry=1, query_wait_timeout=2)
     with daemon.connect() as conn:
         conn.execute("SELECT 1")
         pg.stop()

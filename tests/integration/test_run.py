@@ -244,6 +244,7 @@ def test_two_processes_share_a_port(pgpoold):
     second.change({"listen_port": first.port})
     second.start(wait=False)
     second.wait_log("listening on 127")
+    second.wait_log("process up")
 
 
 def test_too_few_descriptors_make_clients_wait_and_nothing_else(pgpoold):

@@ -6,7 +6,6 @@ import pathlib
 import socket
 import stat
 import struct
-import time
 
 import pytest
 
@@ -159,7 +158,7 @@ def test_garbage_is_refused(pgpoold, wire, name):
 
 
 def test_random_bytes_hurt_nobody(pgpoold):
-    daemon = pgpoold(client_login_timeout=1)
+    daemon = pgpoold(client_login_timeout=5)
     for size in (1, 3, 4, 5, 8, 9, 100, 9999, 70000):
         with Client.connect(daemon.host, daemon.port) as client:
             try:
@@ -232,6 +231,7 @@ def test_a_slow_client_is_closed_by_client_login_timeout(pgpoold, wire, stage):
         client.send(packet if stage == "password" else packet[:20])
     assert refusal(client).text == "client_login_timeout"
     daemon.wait_log(r"closing because: client_login_timeout \(age=")
+    daemon.admin("SET client_login_timeout = 60")
     assert_lives(daemon)
 
 
@@ -239,8 +239,7 @@ def test_a_drip_of_bytes_does_not_hold_off_client_login_timeout(pgpoold, wire):
     daemon = pgpoold(client_login_timeout=1)
     client = wire(daemon, login=False)
     packet = startup({"user": "app", "database": "test", "application_name": "x" * 9000})
-    started = time.monotonic()
-    with pytest.raises(Closed):
+    with pytest.raises(Closed):  # all of it would take three minutes
         for byte in packet:
             client.send(bytes([byte]))
             client.sock.settimeout(0.02)
@@ -251,12 +250,11 @@ def test_a_drip_of_bytes_does_not_hold_off_client_login_timeout(pgpoold, wire):
                 continue
             client.expect_closed()
             raise Closed("with an error")
-    assert time.monotonic() - started < 5
-    assert "client_login_timeout" in daemon.log
+    daemon.wait_log("client_login_timeout")
 
 
 def test_a_logged_in_client_outlives_client_login_timeout(pgpoold, wire):
-    daemon = pgpoold(client_login_timeout=1)
+    daemon = pgpoold(client_login_timeout=2)
     client = wire(daemon)
     late = wire(daemon, login=False)
     assert refusal(late).text == "client_login_timeout"
@@ -282,7 +280,7 @@ def test_a_cancel_request_cancels(pg, pgpoold, wire, eventually, version):
 def test_a_cancel_request_with_a_wrong_key_does_nothing(pg, pgpoold, wire, eventually, change):
     daemon = pgpoold()
     client = wire(daemon)
-    client.send(query("SELECT pg_sleep(0.5)"))
+    client.send(query("SELECT pg_sleep(100)"))
     eventually(lambda: [a for a in pg.activity("test", "app") if a["state"] == "active"])
     secret = {"other key": bytes(b ^ 1 for b in client.secret), "longer key": client.secret * 8,
               "shorter key": client.secret[:3]}.get(change, client.secret)
@@ -290,7 +288,9 @@ def test_a_cancel_request_with_a_wrong_key_does_nothing(pg, pgpoold, wire, event
     killer.send(cancel_request(client.pid + (change == "other pid"), secret))
     messages = killer.expect_closed()
     assert [m.kind for m in messages] == (["E"] if change == "shorter key" else [])
-    assert not client.result().errors
+    client.expect_silence(0.1)
+    wire(daemon, login=False).send(cancel_request(client.pid, client.secret))
+    assert client.result().errors[0].code == "57014"
 
 
 def test_a_cancel_request_ends_a_query_in_the_queue(pg, pgpoold, wire, eventually):

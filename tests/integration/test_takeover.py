@@ -600,7 +600,7 @@ def test_when_the_new_process_dies_the_old_one_accepts_again(start, wire, pg):
     daemon.process = old
     moved.expect_closed()
     daemon.wait_log("going on with what is left")
-    assert int((daemon.home / "p.pid").read_text()) == old.pid
+    eventually(lambda: int((daemon.home / "p.pid").read_text()) == old.pid, "the pid file names the old process again")
     with wire(daemon, login=False) as canceler:
         canceler.send(cancel_request(stays.pid, stays.secret))
         canceler.expect_closed()
