@@ -133,25 +133,37 @@ static void say_lost(ssize_t n, struct config_errors *errors)
                                      : "cannot be read from");
 }
 
+static bool refuse_garbage(struct config_errors *errors)
+{
+    config_errors_add(errors, NULL, 0, "-R: the old process sends garbage");
+    return false;
+}
+
+/* Waits for more from the old process. */
+static bool receive_more(struct takeover *t, struct config_errors *errors)
+{
+    ssize_t n = takeover_link_receive(&t->link);
+
+    if (n <= 0) {
+        say_lost(n, errors);
+    }
+    return n > 0;
+}
+
 /* Reads until there is a whole frame. */
 static bool next_frame(struct takeover *t, uint8_t *ret_type, struct takeover_bytes *ret_body,
                        struct config_errors *errors)
 {
     for (;;) {
-        ssize_t n;
-
         switch (takeover_link_frame(&t->link, ret_type, ret_body)) {
         case TAKEOVER_TOOK:
             return true;
         case TAKEOVER_GARBAGE:
-            config_errors_add(errors, NULL, 0, "-R: the old process sends garbage");
-            return false;
+            return refuse_garbage(errors);
         case TAKEOVER_NOTHING:
             break;
         }
-        n = takeover_link_receive(&t->link);
-        if (n <= 0) {
-            say_lost(n, errors);
+        if (!receive_more(t, errors)) {
             return false;
         }
     }
@@ -258,7 +270,6 @@ static bool read_offer(struct takeover *t, struct list *listeners, struct config
     t->msg.type = TAKEOVER_HELLO;
     while (t->msg.type != TAKEOVER_OFFERED) {
         int fd = -1;
-        ssize_t n;
 
         switch (takeover_link_take(&t->link, &t->msg, &fd)) {
         case TAKEOVER_TOOK:
@@ -267,14 +278,11 @@ static bool read_offer(struct takeover *t, struct list *listeners, struct config
             }
             continue;
         case TAKEOVER_GARBAGE:
-            config_errors_add(errors, NULL, 0, "-R: the old process sends garbage");
-            return false;
+            return refuse_garbage(errors);
         case TAKEOVER_NOTHING:
             break;
         }
-        n = takeover_link_receive(&t->link);
-        if (n <= 0) {
-            say_lost(n, errors);
+        if (!receive_more(t, errors)) {
             return false;
         }
     }

@@ -466,15 +466,7 @@ static bool complete(struct reader *rd)
         b->request_us = clock_now_us(); /* no Sync yet, and the client may be idle from now on */
         pool_wake_at(b->pool, b->request_us + b->pool->limits.idle_transaction_timeout_us);
     }
-    if (resumes && b->lease != NULL && b->lease->ops->resumed != NULL) {
-        hand_over(rd);
-        b->lease->ops->resumed(b->lease);
-        if (b->state == BACKEND_CLOSED) {
-            return false;
-        }
-        reader_begin(rd);
-    }
-    return true;
+    return !resumes || resume_owner(rd);
 }
 
 static bool is_description(uint8_t type)

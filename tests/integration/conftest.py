@@ -14,6 +14,7 @@ from cluster import Cluster, shared_certs
 from daemon_process import Daemon, binary_path
 from fake_pg import FakePg
 from http_client import Http
+from programs import run
 from waiting import eventually as wait_eventually
 from wire import Client
 
@@ -112,6 +113,17 @@ def pg(worker_cluster):
 def other_pg(other_worker_cluster):
     """A second PostgreSQL, for failover and several hosts."""
     yield from _as_found(other_worker_cluster)
+
+
+@pytest.fixture
+def bench_db(pg):
+    """pgbench's tables at scale 1, all its numbers zero, in the database whose name it gives."""
+    if not pg.psql("SELECT 1 FROM pg_class WHERE relname = 'pgbench_history'", db="test", user="app"):
+        run(pg, "pgbench", "-iq", "-s", "1")
+    pg.psql("TRUNCATE pgbench_history; UPDATE pgbench_branches SET bbalance = 0;"
+            "UPDATE pgbench_tellers SET tbalance = 0; UPDATE pgbench_accounts SET abalance = 0 WHERE abalance <> 0",
+            db="test", user="app")
+    return "test"
 
 
 @pytest.fixture

@@ -12,17 +12,6 @@ SERVERS = 10
 MANY = {"max_client_conn": 300, "max_prepared_statements": 100}
 
 
-@pytest.fixture
-def bench_db(pg):
-    """pgbench's tables at scale 1, all its numbers zero."""
-    if not pg.psql("SELECT 1 FROM pg_class WHERE relname = 'pgbench_history'", db="test", user="app"):
-        run(pg, "pgbench", "-iq", "-s", "1")
-    pg.psql("TRUNCATE pgbench_history; UPDATE pgbench_branches SET bbalance = 0;"
-            "UPDATE pgbench_tellers SET tbalance = 0; UPDATE pgbench_accounts SET abalance = 0 WHERE abalance <> 0",
-            db="test", user="app")
-    return "test"
-
-
 def pgbench(daemon, *args):
     """Runs it and returns how many transactions were processed, all without a failure."""
     done = run(daemon, "pgbench", "-n", "-c", CLIENTS, "-j", "2", *args)

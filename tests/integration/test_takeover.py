@@ -12,7 +12,7 @@ import pytest
 import programs
 from account import as_server_account, server_account
 from daemon_process import PASSWORDS, SANITIZER_ENV
-from programs import at_most, run
+from programs import at_most
 from sessions import SLEEPS, running, wait_running, wait_waiting
 from waiting import PATIENCE, eventually
 from wire import ServerError, bind, cancel_request, copy_data, copy_done, execute, parse, query, sync
@@ -104,16 +104,6 @@ def test_two_restarts_in_a_row(start, wire):
 
 
 # --- under load
-
-@pytest.fixture
-def bench_db(pg):
-    """pgbench's tables at scale 1, all its numbers zero."""
-    if not pg.psql("SELECT 1 FROM pg_class WHERE relname = 'pgbench_history'", db="test", user="app"):
-        run(pg, "pgbench", "-iq", "-s", "1")
-    pg.psql("TRUNCATE pgbench_history; UPDATE pgbench_branches SET bbalance = 0;"
-            "UPDATE pgbench_tellers SET tbalance = 0; UPDATE pgbench_accounts SET abalance = 0 WHERE abalance <> 0",
-            db="test", user="app")
-
 
 def assert_books_balance(pg, n):
     sums = pg.psql("SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(bbalance) FROM pgbench_branches),"
