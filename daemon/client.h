@@ -96,7 +96,8 @@ struct client {
     bool is_tls : 1;
     bool is_unix : 1;
     bool has_long_key : 1; /* protocol 3.2 */
-    bool counted : 1;      /* in the client limits of database and user */
+    bool is_silent : 1; /* what it waits for a server connection with is a Query without LISTEN */
+    bool counted : 1;   /* in the client limits of database and user */
     uint8_t family;
     uint8_t addr[16]; /* of the peer, network order */
     uint16_t port;    /* of the peer; 0 over a Unix socket */

@@ -219,9 +219,16 @@ void client_ready_go_on(struct client *c)
     release_ready(c, READY_WAITS_FOR_HUB);
 }
 
-static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct outvec *out)
+/* Has this client's ReadyForQuery nothing to wait for, as nearly always? */
+static bool is_plain_ready(const struct client *c)
 {
-    struct client *c = of(l);
+    return !c->reapply && c->changed_from == NULL && c->echo == NULL && c->notify == NULL &&
+           c->hold != HOLD_READY && c->state != CLIENT_CLOSED;
+}
+
+static enum lease_ready think_before_ready(struct client *c, uint8_t status, struct outvec *out)
+{
+    struct lease *l = &c->lease;
     bool reapply = c->reapply && status != 'E';
 
     c->reapply = false;
@@ -230,15 +237,15 @@ static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct 
                           "transaction blocks not allowed in statement pooling mode");
         return LEASE_READY_HOLD;
     }
-    if (UNLIKELY(c->echo != NULL)) {
+    if (c->echo != NULL) {
         client_echo_ready(c);
     }
-    if (UNLIKELY(reapply) && l->backend->n_cancels > 0) {
+    if (reapply && l->backend->n_cancels > 0) {
         hold_ready(c, READY_WAITS_FOR_CANCEL, status);
-    } else if (UNLIKELY(reapply) && go_back_to_startup(c)) {
+    } else if (reapply && go_back_to_startup(c)) {
         hold_ready(c, READY_WAITS_FOR_PARAMETERS, status);
     }
-    if (UNLIKELY(c->notify != NULL) && c->state != CLIENT_CLOSED &&
+    if (c->notify != NULL && c->state != CLIENT_CLOSED &&
         client_notify_ready(c, status, c->hold == HOLD_READY ? NULL : out) == LEASE_READY_HOLD &&
         c->state != CLIENT_CLOSED) {
         hold_ready(c, READY_WAITS_FOR_HUB, status);
@@ -248,6 +255,16 @@ static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct 
     }
     return c->hold == HOLD_READY || c->state == CLIENT_CLOSED ? LEASE_READY_HOLD
                                                               : LEASE_READY_FORWARD;
+}
+
+static enum lease_ready on_before_ready(struct lease *l, uint8_t status, struct outvec *out)
+{
+    struct client *c = of(l);
+
+    if (LIKELY(is_plain_ready(c)) && (status == 'I' || c->pool->limits.mode != POOL_STATEMENT)) {
+        return LEASE_READY_FORWARD;
+    }
+    return think_before_ready(c, status, out);
 }
 
 /* The parameters may be set now. */

@@ -216,23 +216,20 @@ bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, con
     const char *end = (const char *)m + f->total;
     struct notify_work *w;
 
-    if ((f->type != 'Q' && f->type != 'P') || len < f->total || !notify_relays(c) ||
-        notify_refuses(c) || pool_is_stopped(c->pool)) {
+    if ((f->type != 'Q' && f->type != 'P') || len < f->total ||
+        c->pool->limits.mode == POOL_SESSION) {
         return false;
-    }
-    if (f->type == 'P') {
-        const char *nul = memchr(text, '\0', (size_t)(end - text));
-
-        text = nul != NULL ? nul + 1 : end;
-        end = nul != NULL && memchr(text, '\0', (size_t)(end - text)) != NULL
-                  ? memchr(text, '\0', (size_t)(end - text))
-                  : end;
     }
     if (LIKELY(!sql_might_contain(text, (size_t)(end - text), "listen"))) {
         *ret_silent = f->type == 'Q';
         return false;
     }
-    if (!has_listen(text, (size_t)(end - text))) {
+    if (f->type == 'P') { /* the name, then the text */
+        text += strnlen(text, (size_t)(end - text) - 1) + 1;
+        end = text + strnlen(text, (size_t)(end - text));
+    }
+    if (!notify_relays(c) || notify_refuses(c) || pool_is_stopped(c->pool) ||
+        !has_listen(text, (size_t)(end - text))) {
         return false;
     }
     w = notify_record(c);

@@ -74,15 +74,6 @@ static bool flush(struct relay *r)
     return r->is_open;
 }
 
-bool relay_note(struct relay *r, enum inflight_kind kind)
-{
-    if (LIKELY(r->is_open && r->b->inflight.n > 0 && r->b->query_start_us != 0) &&
-        inflight_push_plain(&r->b->inflight, kind)) {
-        return true; /* its clock runs already */
-    }
-    return relay_note_statement(r, kind, INFLIGHT_OF_CLIENT, NULL, 0);
-}
-
 bool relay_note_statement(struct relay *r, enum inflight_kind kind, enum inflight_origin origin,
                           struct prepared *prepared, uint32_t server_id)
 {
@@ -93,22 +84,6 @@ bool relay_note_statement(struct relay *r, enum inflight_kind kind, enum infligh
 void relay_hold(struct relay *r, enum client_hold why)
 {
     r->c->hold = (uint8_t)why;
-}
-
-/* Sends a run of whole messages, or the beginning of one whose rest follows. */
-static size_t pass_on(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
-{
-    size_t take = MIN(len, (size_t)f->total);
-
-    outvec_add(&r->out, m, take);
-    r->c->body_left = num_u32(f->total - take);
-    r->c->body_discarded = false;
-    return take;
-}
-
-size_t relay_pass_on(struct relay *r, const uint8_t *m, size_t len, const struct frame *f)
-{
-    return pass_on(r, m, len, f);
 }
 
 static size_t discard(struct client *c, size_t len, const struct frame *f)
@@ -122,8 +97,11 @@ static size_t discard(struct client *c, size_t len, const struct frame *f)
 
 /* --- without a server connection --- */
 
-static void enter_queue(struct client *c)
+static void enter_queue(struct relay *r)
 {
+    struct client *c = r->c;
+
+    c->is_silent = r->is_silent; /* not to be looked through again */
     client_set_state(c, CLIENT_WAITING);
     c->hold = HOLD_LEASE;
 }
@@ -158,7 +136,7 @@ static bool need_server(struct relay *r)
         become_active(c);
         return attach(r);
     case LEASE_QUEUED:
-        enter_queue(c);
+        enter_queue(r);
         return false;
     case LEASE_REFUSED:
         client_close(c, &e);
@@ -248,7 +226,7 @@ static size_t on_query(struct relay *r, const uint8_t *m, size_t len, const stru
             return taken;
         }
     }
-    return relay_note(r, INFLIGHT_QUERY) ? pass_on(r, m, len, f) : 0;
+    return relay_note(r, INFLIGHT_QUERY) ? relay_pass_on(r, m, len, f) : 0;
 }
 
 static void refuse_message(struct client *c, uint8_t type)
@@ -291,7 +269,7 @@ static size_t execute_portal(struct relay *r, const uint8_t *m, size_t len, cons
             break;
         }
     }
-    return relay_note(r, INFLIGHT_EXECUTE) ? pass_on(r, m, len, f) : 0;
+    return relay_note(r, INFLIGHT_EXECUTE) ? relay_pass_on(r, m, len, f) : 0;
 }
 
 /* A message for the server connection that @r has. Returns how many bytes are dealt with; 0: more are needed, or the
@@ -308,23 +286,23 @@ static size_t to_server(struct relay *r, const uint8_t *m, size_t len, const str
         if (client_notify_call(r->c) == NOTIFY_ALONE) {
             relay_hold(r, HOLD_ORDER);
         }
-        return relay_note(r, INFLIGHT_FUNCTION) ? pass_on(r, m, len, f) : 0;
+        return relay_note(r, INFLIGHT_FUNCTION) ? relay_pass_on(r, m, len, f) : 0;
     case 'S':
         if (client_notify_sync(r->c) == NOTIFY_ALONE) {
             relay_hold(r, HOLD_ORDER);
         }
-        return relay_note(r, INFLIGHT_SYNC) ? pass_on(r, m, len, f) : 0;
+        return relay_note(r, INFLIGHT_SYNC) ? relay_pass_on(r, m, len, f) : 0;
     case 'E':
         if (UNLIKELY(client_notify_minds_portals(r->c))) {
             return execute_portal(r, m, len, f);
         }
-        return relay_note(r, INFLIGHT_EXECUTE) ? pass_on(r, m, len, f) : 0;
+        return relay_note(r, INFLIGHT_EXECUTE) ? relay_pass_on(r, m, len, f) : 0;
     case 'c':
     case 'f':
         if (inflight_is_empty(&r->b->inflight)) {
             return discard(r->c, len, f); /* no COPY runs any more */
         }
-        return relay_note(r, INFLIGHT_COPY_END) ? pass_on(r, m, len, f) : 0;
+        return relay_note(r, INFLIGHT_COPY_END) ? relay_pass_on(r, m, len, f) : 0;
     case 'P':
         return extended_parse(r, m, len, f);
     case 'B':
@@ -334,7 +312,7 @@ static size_t to_server(struct relay *r, const uint8_t *m, size_t len, const str
     case 'C':
         return extended_close(r, m, len, f);
     default: /* H, d */
-        return pass_on(r, m, len, f);
+        return relay_pass_on(r, m, len, f);
     }
 }
 
@@ -380,7 +358,8 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
     if (c->skipping) {
         return skip_to_sync(c, len, &f);
     }
-    r->is_silent = false;
+    r->is_silent = c->is_silent && c->lease.state == LEASE_HELD;
+    c->is_silent = false;
     if (c->lease.state != LEASE_HELD) {
         taken = answer_alone(c, m, len, &f);
         if (taken > 0 || c->state == CLIENT_CLOSED) {

@@ -19,13 +19,26 @@ struct relay {
 };
 
 /* Each false: the server connection is gone, the client was told; stop. */
-MUSTCHECK bool relay_note(struct relay *r, enum inflight_kind kind);
 MUSTCHECK bool relay_note_statement(struct relay *r, enum inflight_kind kind,
                                     enum inflight_origin origin, struct prepared *prepared,
                                     uint32_t server_id);
+static inline bool relay_note(struct relay *r, enum inflight_kind kind)
+{
+    return (LIKELY(r->is_open) && LIKELY(backend_note_plain(r->b, kind))) ||
+           relay_note_statement(r, kind, INFLIGHT_OF_CLIENT, NULL, 0);
+}
 
 /* Sends the message, or as much of it as is there; the rest follows by itself. Returns how much was taken. */
-size_t relay_pass_on(struct relay *r, const uint8_t *m, size_t len, const struct frame *f);
+static inline size_t relay_pass_on(struct relay *r, const uint8_t *m, size_t len,
+                                   const struct frame *f)
+{
+    size_t take = MIN(len, (size_t)f->total);
+
+    outvec_add(&r->out, m, take);
+    r->c->body_left = (uint32_t)(f->total - take);
+    r->c->body_discarded = false;
+    return take;
+}
 /* Keeps the client's further input until relay_go_on(). */
 void relay_hold(struct relay *r, enum client_hold why);
 /* The hold is over (c->hold was cleared): works on what was kept. */

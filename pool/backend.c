@@ -221,25 +221,16 @@ bool backend_flush(struct backend *b, struct outvec *v)
     return false;
 }
 
-static void begin_query(struct backend *b)
-{
-    b->query_start_us = clock_now_us();
-    if (b->xact_start_us == 0) {
-        b->xact_start_us = b->query_start_us;
-    }
-    backend_arm_deadlines(b);
-}
-
 bool backend_note(struct backend *b, enum inflight_kind kind, enum inflight_origin origin,
                   struct prepared *prepared, uint32_t server_id)
 {
     if (b->inflight.n == 0) {
         b->request_us = clock_now_us();
         if (origin == INFLIGHT_OF_CLIENT || origin == INFLIGHT_DOOMED) {
-            begin_query(b);
+            backend_begin_query(b);
         }
     } else if (b->query_start_us == 0 && origin == INFLIGHT_OF_CLIENT) {
-        begin_query(b); /* behind something of ours */
+        backend_begin_query(b); /* behind something of ours */
     }
     if (LIKELY(inflight_push(&b->inflight, kind, origin, prepared, server_id))) {
         return true;

@@ -168,6 +168,21 @@ MUSTCHECK bool backend_flush(struct backend *b, struct outvec *v);
 MUSTCHECK bool backend_note(struct backend *b, enum inflight_kind kind, enum inflight_origin origin,
                             struct prepared *prepared, uint32_t server_id);
 
+/* backend_deadline.c: the owner asks for something: starts the clocks and arms what is configured. */
+void backend_begin_query(struct backend *b);
+
+/* The same for a request of the client's without a statement, where it needs no thought. false: call backend_note(). */
+static inline bool backend_note_plain(struct backend *b, enum inflight_kind kind)
+{
+    if (b->inflight.n == 0) {
+        b->request_us = clock_now_us();
+        backend_begin_query(b);
+    } else if (UNLIKELY(b->query_start_us == 0)) { /* behind something of ours */
+        return false;
+    }
+    return inflight_push_plain(&b->inflight, kind);
+}
+
 /* Puts a statement of ours into @v whose answers are swallowed. */
 MUSTCHECK bool backend_inject_query(struct backend *b, struct outvec *v, const char *sql);
 /* Puts what makes @want the parameters in force before whatever follows. Nothing to do: puts nothing. */
@@ -244,8 +259,6 @@ MUSTCHECK bool backend_consume(struct backend *b, const uint8_t *data, size_t le
 
 /* backend_deadline.c: the deadlines of a leased connection; makes the pool look again when the next one is due. */
 void backend_check_deadlines(struct backend *b);
-/* The owner asked for something: arms what is configured. */
-void backend_arm_deadlines(struct backend *b);
 
 /* backend_clean.c */
 void backend_clean_ready(struct backend *b);

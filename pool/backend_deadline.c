@@ -77,10 +77,14 @@ void backend_check_deadlines(struct backend *b)
     }
 }
 
-void backend_arm_deadlines(struct backend *b)
+void backend_begin_query(struct backend *b)
 {
     const struct pool_limits *lim = &b->pool->limits;
 
+    b->query_start_us = clock_now_us();
+    if (b->xact_start_us == 0) {
+        b->xact_start_us = b->query_start_us;
+    }
     if (lim->query_timeout_us > 0) {
         pool_wake_at(b->pool, b->query_start_us + lim->query_timeout_us);
     }

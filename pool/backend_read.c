@@ -317,7 +317,9 @@ static bool on_ready(struct reader *rd, const uint8_t *m, size_t len, enum infli
     if (b->lease != l) {
         return b->state != BACKEND_CLOSED;
     }
-    settle(rd);
+    if (!inflight_is_empty(&b->inflight)) {
+        settle(rd);
+    }
     if (!inflight_is_empty(&b->inflight)) {
         if (inflight_head(&b->inflight)->origin == INFLIGHT_OF_CLIENT) {
             b->query_start_us = clock_now_us(); /* the next one of the pipeline */
@@ -684,6 +686,16 @@ static size_t skim(struct backend *b, const uint8_t *data, size_t len)
     return at;
 }
 
+/* Does a ReadyForQuery end the request of a client, as it mostly does? */
+static bool is_plain_end(const struct backend *b)
+{
+    const struct inflight_entry *head = inflight_head(&b->inflight);
+
+    return b->state == BACKEND_ACTIVE && b->lease != NULL && b->lease->ops->message == NULL &&
+           head != NULL && head->origin == INFLIGHT_OF_CLIENT &&
+           inflight_ends_with_ready(head->kind) && !b->inflight.copy_in;
+}
+
 bool backend_consume(struct backend *b, const uint8_t *data, size_t len)
 {
     struct reader
@@ -725,7 +737,11 @@ bool backend_consume(struct backend *b, const uint8_t *data, size_t len)
         case FRAME_OK:
             break;
         }
-        if (!is_gathered(b, &f)) {
+        if (f.type == 'Z' && len >= f.total && is_plain_end(b)) {
+            ok = on_ready(&rd, data, f.total, INFLIGHT_OF_CLIENT);
+            data += f.total;
+            len -= f.total;
+        } else if (!is_gathered(b, &f)) {
             ok = begin_stream(&rd, &f);
         } else if (len < f.total) {
             ok = gather(b, data, len);

@@ -66,17 +66,12 @@ static void remove_behind_head(struct inflight *f, uint32_t k)
     f->n -= k;
 }
 
-static bool ends_with_ready(uint8_t kind)
-{
-    return kind == INFLIGHT_QUERY || kind == INFLIGHT_FUNCTION || kind == INFLIGHT_SYNC;
-}
-
 unsigned inflight_count_ready(const struct inflight *f)
 {
     unsigned n = 0;
 
     for (uint32_t i = 0; i < f->n; i++) {
-        n += ends_with_ready(at(f, i)->kind);
+        n += inflight_ends_with_ready(at(f, i)->kind);
     }
     return n;
 }
@@ -121,7 +116,7 @@ bool inflight_push(struct inflight *f, enum inflight_kind kind, enum inflight_or
     e->server_id = server_id;
     e->prepared = prepared != NULL ? prepared_ref(prepared) : NULL;
     if (kind != INFLIGHT_COPY_END) {
-        f->unsynced = !ends_with_ready((uint8_t)kind);
+        f->unsynced = !inflight_ends_with_ready((uint8_t)kind);
         f->executes = f->unsynced && (f->executes || kind == INFLIGHT_EXECUTE);
     }
     return true;
@@ -144,7 +139,7 @@ static void forget_ignored_syncs(struct inflight *f)
     f->sync_ignored = true;
     for (i = f->n - 1; i > 0 && at(f, i)->kind == INFLIGHT_COPY_END; i--) {
     }
-    f->unsynced = !ends_with_ready(at(f, i)->kind);
+    f->unsynced = !inflight_ends_with_ready(at(f, i)->kind);
 }
 
 static void begin_copy(struct inflight *f)
@@ -166,32 +161,46 @@ static void end_copy(struct inflight *f)
 #define QUERY BIT(INFLIGHT_QUERY)
 #define EXECUTE BIT(INFLIGHT_EXECUTE)
 
+#define DESCRIBES (BIT(INFLIGHT_DESCRIBE_STATEMENT) | BIT(INFLIGHT_DESCRIBE_PORTAL))
+
 /* Of which kinds of request a message is part of the answer, and of which it is the end. PG15 protocol, "Message Flow". */
 static const struct {
     uint16_t part_of;
     uint16_t ends;
-    bool is_plain; /* inflight_skim() may pass it */
 } answers[256] = {
-    ['1'] = {.ends = BIT(INFLIGHT_PARSE), .is_plain = true},
-    ['2'] = {.ends = BIT(INFLIGHT_BIND), .is_plain = true},
-    ['3'] = {.ends = BIT(INFLIGHT_CLOSE), .is_plain = true},
-    ['C'] = {.part_of = QUERY, .ends = EXECUTE, .is_plain = true},
-    ['D'] = {.part_of = QUERY | EXECUTE, .is_plain = true},
+    ['1'] = {.ends = BIT(INFLIGHT_PARSE)},
+    ['2'] = {.ends = BIT(INFLIGHT_BIND)},
+    ['3'] = {.ends = BIT(INFLIGHT_CLOSE)},
+    ['C'] = {.part_of = QUERY, .ends = EXECUTE},
+    ['D'] = {.part_of = QUERY | EXECUTE},
     ['G'] = {.part_of = QUERY | EXECUTE},
     ['H'] = {.part_of = QUERY | EXECUTE},
-    ['I'] = {.part_of = QUERY, .ends = EXECUTE, .is_plain = true},
-    ['T'] = {.part_of = QUERY,
-             .ends = BIT(INFLIGHT_DESCRIBE_STATEMENT) | BIT(INFLIGHT_DESCRIBE_PORTAL),
-             .is_plain = true},
+    ['I'] = {.part_of = QUERY, .ends = EXECUTE},
+    ['T'] = {.part_of = QUERY, .ends = DESCRIBES},
     ['V'] = {.part_of = BIT(INFLIGHT_FUNCTION)},
     ['W'] = {.part_of = QUERY},
     ['Z'] = {.ends = QUERY | BIT(INFLIGHT_FUNCTION) | BIT(INFLIGHT_SYNC)},
     ['c'] = {.part_of = QUERY | EXECUTE},
-    ['d'] = {.part_of = QUERY | EXECUTE, .is_plain = true},
-    ['n'] = {.ends = BIT(INFLIGHT_DESCRIBE_STATEMENT) | BIT(INFLIGHT_DESCRIBE_PORTAL),
-             .is_plain = true},
-    ['s'] = {.ends = EXECUTE, .is_plain = true},
-    ['t'] = {.part_of = BIT(INFLIGHT_DESCRIBE_STATEMENT), .is_plain = true},
+    ['d'] = {.part_of = QUERY | EXECUTE},
+    ['n'] = {.ends = DESCRIBES},
+    ['s'] = {.ends = EXECUTE},
+    ['t'] = {.part_of = BIT(INFLIGHT_DESCRIBE_STATEMENT)},
+};
+
+/* The same for those messages that concern nobody but the client. */
+const uint16_t inflight_plain[256] = {
+    ['C'] = QUERY, ['D'] = QUERY | EXECUTE, ['I'] = QUERY,
+    ['T'] = QUERY, ['d'] = QUERY | EXECUTE, ['t'] = BIT(INFLIGHT_DESCRIBE_STATEMENT),
+};
+static const uint16_t plain_ends[256] = {
+    ['1'] = BIT(INFLIGHT_PARSE),
+    ['2'] = BIT(INFLIGHT_BIND),
+    ['3'] = BIT(INFLIGHT_CLOSE),
+    ['C'] = EXECUTE,
+    ['I'] = EXECUTE,
+    ['T'] = DESCRIBES,
+    ['n'] = DESCRIBES,
+    ['s'] = EXECUTE,
 };
 
 enum inflight_step inflight_step(struct inflight *f, uint8_t type)
@@ -238,26 +247,18 @@ enum inflight_step inflight_step(struct inflight *f, uint8_t type)
     return (answers[type].ends & kind) != 0 ? INFLIGHT_COMPLETES : INFLIGHT_GOES_ON;
 }
 
-bool inflight_skim(struct inflight *f, uint8_t type)
+bool inflight_skim_end(struct inflight *f, uint8_t type)
 {
     struct inflight_entry *head;
     const struct inflight_entry *next;
-    unsigned kind;
 
-    if (f->n == 0 || f->copy_in || !answers[type].is_plain) {
+    if (f->n <= 1 || f->copy_in) {
         return false;
     }
     head = at(f, 0);
-    kind = BIT(head->kind);
-    if (head->origin != INFLIGHT_OF_CLIENT) {
-        return false;
-    }
-    if ((answers[type].part_of & kind) != 0) {
-        return true;
-    }
     next = at(f, 1);
-    if ((answers[type].ends & kind) == 0 || f->n == 1 || next->kind == INFLIGHT_COPY_END ||
-        next->origin == INFLIGHT_ANSWERED) {
+    if (head->origin != INFLIGHT_OF_CLIENT || (plain_ends[type] & BIT(head->kind)) == 0 ||
+        next->kind == INFLIGHT_COPY_END || next->origin == INFLIGHT_ANSWERED) {
         return false;
     }
     if (head->prepared != NULL) {
@@ -268,7 +269,7 @@ bool inflight_skim(struct inflight *f, uint8_t type)
     return true;
 }
 
-void inflight_pop(struct inflight *f)
+void inflight_pop_any(struct inflight *f)
 {
     fatal_unless(f->n > 0);
     do {
@@ -291,7 +292,7 @@ void inflight_fail(struct inflight *f, inflight_void_fn fn, void *arg)
     fatal_unless(f->n > 0);
     f->doubtful = f->doubtful || (f->copy_in && f->sync_ignored);
     end_copy(f);
-    if (ends_with_ready(at(f, 0)->kind)) {
+    if (inflight_ends_with_ready(at(f, 0)->kind)) {
         return;
     }
     while (f->n > 0 && at(f, 0)->kind != INFLIGHT_SYNC) {

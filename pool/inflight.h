@@ -127,6 +127,12 @@ static inline bool inflight_is_doubtful(const struct inflight *f)
     return f->doubtful;
 }
 
+/* Is the answer to this kind of request over with a ReadyForQuery? */
+static inline bool inflight_ends_with_ready(uint8_t kind)
+{
+    return kind == INFLIGHT_QUERY || kind == INFLIGHT_FUNCTION || kind == INFLIGHT_SYNC;
+}
+
 /* How many ReadyForQuery are to come. */
 unsigned inflight_count_ready(const struct inflight *f);
 
@@ -157,13 +163,39 @@ static inline bool inflight_push_plain(struct inflight *f, enum inflight_kind ki
 /* A message of type @type came. */
 enum inflight_step inflight_step(struct inflight *f, uint8_t type);
 
+/* By type of message: of which kinds of request it is a part of the answer that needs no thought. Private. */
+extern const uint16_t inflight_plain[256];
+
+/* Does @type end the answer to the client's own request, and another's follows? It is popped then. */
+bool inflight_skim_end(struct inflight *f, uint8_t type);
+
 /* The quick way for most messages, inflight_step() and inflight_pop() in one: true when @type goes on with the answer to
  * the client's own request, or ends it and another's answer follows, and there is nothing else to be done about it.
  * Not for a CommandComplete whose tag matters. false: nothing has changed. */
-bool inflight_skim(struct inflight *f, uint8_t type);
+static inline bool inflight_skim(struct inflight *f, uint8_t type)
+{
+    const struct inflight_entry *head = &f->entries[f->head];
+
+    if (LIKELY((inflight_plain[type] & (1U << head->kind)) != 0) && f->n > 0 && !f->copy_in &&
+        head->origin == INFLIGHT_OF_CLIENT) {
+        return true;
+    }
+    return inflight_skim_end(f, type);
+}
+
+/* For inflight_pop(). */
+void inflight_pop_any(struct inflight *f);
 
 /* Removes the head, and COPY_ENDs that have served. */
-void inflight_pop(struct inflight *f);
+static inline void inflight_pop(struct inflight *f)
+{
+    if (LIKELY(f->n == 1 && f->entries == f->first) && f->entries[f->head].prepared == NULL) {
+        f->n = 0;
+        f->head = 0;
+    } else {
+        inflight_pop_any(f);
+    }
+}
 
 /* Called for each entry that an error made void, oldest first, the one that failed included. */
 typedef void (*inflight_void_fn)(void *arg, const struct inflight_entry *e);

@@ -4,7 +4,8 @@
 bool outvec_flush(struct outvec *v)
 {
     if (v->n > 0 && !v->failed) {
-        for (int i = 0; i < v->n; i++) {
+        v->sent_bytes += v->iov[0].iov_len;
+        for (int i = 1; i < v->n; i++) {
             v->sent_bytes += v->iov[i].iov_len;
         }
         v->failed = !conn_sendv(v->conn, v->loop, v->iov, v->n);

@@ -380,13 +380,13 @@ bool sql_might_contain(const char *text, size_t len, const char *word)
                       (uint8_t)word[last] | 0x20};
 
     if (n_places < BLOCK) {
-        char padded[2 * BLOCK] = {0}; /* no word has a NUL in it */
+        size_t i = 0;
 
-        if (n_places > 0 && word_len <= BLOCK) {
-            memcpy(padded, text, len);
-            n_places = passes(&s, padded) ? n_places : 0;
+        while (i < n_places && (((uint8_t)text[i + middle] | 0x20) != s.middle_byte ||
+                                ((uint8_t)text[i] | 0x20) != s.first_byte)) {
+            i++;
         }
-        return has_word_within(text, n_places, word, word_len);
+        return UNLIKELY(i < n_places) && has_word_within(text + i, n_places - i, word, word_len);
     }
     for (size_t at = 0; at < n_places; at += BLOCK) {
         const char *p = text + MIN(at, n_places - BLOCK); /* the last ones overlap those before */
