@@ -287,6 +287,7 @@ static void close_now(struct client *c, const char *sqlstate, const char *reason
 {
     struct server *s = c->server;
     unsigned long long age_s = (clock_now_us() - c->connect_us) / USEC_PER_SEC;
+    bool is_drained = c->lease.is_polite && c->conn.tls == NULL; /* it hears nothing any more */
 
     if (s->config->settings.log_disconnections && c->state != CLIENT_CANCEL && may_log_end(c)) {
         char text[512];
@@ -297,7 +298,9 @@ static void close_now(struct client *c, const char *sqlstate, const char *reason
     (void)metrics_client_closed(&s->env->metrics, sqlstate, reason);
     lease_abandon(&c->lease);
     leave(c);
-    drain_socket(c);
+    if (!is_drained) {
+        drain_socket(c);
+    }
     conn_done(&c->conn, s->loop);
     release_memory(c);
     c->state = CLIENT_CLOSED;

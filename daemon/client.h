@@ -132,12 +132,12 @@ struct client_login {
     bool is_busy;      /* an auth_query runs: the client is not read */
     bool is_suspended; /* SUSPEND: it is logged in after RESUME */
     bool is_console;
-    bool is_own_uid;        /* the daemon's own user, over the Unix socket */
-    struct buf packet;      /* the StartupMessage */
-    struct buf reply;       /* what goes to the client together with its welcome */
-    struct buf message;     /* a password message that comes in pieces */
-    struct startup startup; /* parsed from packet; borrows from it */
-    char *database;         /* as asked for; owned */
+    bool is_own_uid;    /* the daemon's own user, over the Unix socket */
+    uint32_t version;   /* of the protocol, as the client asked */
+    struct buf packet;  /* the StartupMessage */
+    struct buf reply;   /* what goes to the client together with its welcome */
+    struct buf message; /* a password message that comes in pieces */
+    char *database;     /* as asked for; owned */
     char *user;
     struct auth *auth;   /* client_auth.c's own */
     struct params *want; /* startup values as the client wrote them; owned reference */
@@ -196,7 +196,8 @@ void client_proxy_begin(struct client *c);
 /* The beginning of u.login->packet: takes the header off. false: not whole yet, or the connection is closed. */
 MUSTCHECK bool client_proxy_header(struct client *c);
 void client_set_address(struct client *c, const struct sockaddr *addr); /* client.c */
-void client_auth_begin(struct client *c); /* client_auth.c: the StartupMessage is there */
+void client_auth_begin(struct client *c,
+                       const struct startup *s); /* client_auth.c: the StartupMessage is there */
 void client_auth_message(struct client *c, const uint8_t *body, size_t len);
 struct auth *client_auth_free(struct auth *a);
 void client_login_begin(struct client *c);    /* client_login.c: who it is has been proved */

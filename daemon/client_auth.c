@@ -94,10 +94,8 @@ static bool on_option(void *arg, const char *name, const char *value)
 
 /* PostgreSQL takes anything here that is a parameter at all; what is none is refused by the server,
  * with its own text. */
-static bool collect_wishes(struct client *c, struct wishes *w)
+static bool collect_wishes(struct client *c, const struct startup *s, struct wishes *w)
 {
-    const struct startup *s = &c->u.login->startup;
-
     for (unsigned i = 0; i < s->n_params; i++) {
         const char *name = s->params[i].name;
         const char *value = s->params[i].value;
@@ -135,15 +133,18 @@ static void add_host_to_name(struct client *c, struct wishes *w, char *text, siz
     add_wish(w, "application_name", text);
 }
 
-static bool read_startup(struct client *c)
+static bool read_startup(struct client *c, const struct startup *s)
 {
     struct client_login *l = c->u.login;
-    const char *user = startup_find(&l->startup, "user");
-    const char *database = startup_find(&l->startup, "database");
-    struct wishes w = {.c = c};
+    const char *user = startup_find(s, "user");
+    const char *database = startup_find(s, "database");
+    struct wishes w; /* not an initialiser: it would clear two kilobytes */
     char app_name[256];
     bool ok;
 
+    w.c = c;
+    w.n = 0;
+    w.n_owned = 0;
     if (user == NULL || *user == '\0') {
         client_close_text(c, SQLSTATE_INVALID_AUTHORIZATION,
                           "no PostgreSQL user name specified in startup packet");
@@ -159,7 +160,7 @@ static bool read_startup(struct client *c)
     }
     l->user = strdup(user);
     l->database = strdup(database);
-    ok = collect_wishes(c, &w);
+    ok = collect_wishes(c, s, &w);
     if (ok && client_auth_settings(c)->application_name_add_host) {
         add_host_to_name(c, &w, app_name, sizeof(app_name));
     }
@@ -253,6 +254,7 @@ static void accept_console(struct client *c)
     list_add_tail(&s->consoles, &c->link);
     c->u.login = client_login_free(c->u.login);
     client_set_state(c, CLIENT_CONSOLE);
+    conn_set_rank(&c->conn, s->loop, LOOP_USUAL);
     c->is_admin = is_admin;
     client_send_buf(c, &msg);
     if (c->state == CLIENT_CONSOLE) {
@@ -510,9 +512,9 @@ static bool is_console_owner(const struct client *c)
     return (strcmp(user, "pgbouncer") == 0 || strcmp(user, "pgpoold") == 0) && client_is_own_uid(c);
 }
 
-static bool read_replication(struct client *c)
+static bool read_replication(struct client *c, const struct startup *startup)
 {
-    const char *value = startup_find(&c->u.login->startup, "replication");
+    const char *value = startup_find(startup, "replication");
     enum replication kind = REPLICATION_NONE;
 
     if (value != NULL && !replication_parse(value, &kind)) {
@@ -528,16 +530,16 @@ static bool read_replication(struct client *c)
     return true;
 }
 
-void client_auth_begin(struct client *c)
+void client_auth_begin(struct client *c, const struct startup *startup)
 {
     struct server *s = c->server;
     struct client_login *l = c->u.login;
 
-    if (!read_startup(c)) {
+    if (!read_startup(c, startup)) {
         return;
     }
     l->is_console = config_name_is_console(l->database);
-    if (!read_replication(c)) {
+    if (!read_replication(c, startup)) {
         return;
     }
     l->auth = calloc(1, sizeof(*l->auth));

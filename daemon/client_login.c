@@ -15,6 +15,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define WELCOME_USUAL_BYTES 900 /* with some 15 parameters; malloc's quick sizes end at 1,032 */
+
 /* --- limits --- */
 
 static bool over(unsigned n, unsigned max)
@@ -141,11 +143,13 @@ void client_welcome(struct client *c, struct params *reported)
     const char *message = s->config->settings.login_notify_message;
     struct buf out = c->u.login->reply;
 
-    if (!client_cancel_make_key(c, c->u.login->startup.version >= PROTOCOL_3_2)) {
+    if (!client_cancel_make_key(c, c->u.login->version >= PROTOCOL_3_2)) {
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return;
     }
     c->u.login->reply = BUF_INIT(0);
+    (void)!buf_reserve(&out,
+                       WELCOME_USUAL_BYTES); /* at once instead of in steps; a failure sticks */
     startup_put_auth_ok(&out);
     put_parameters(c, reported, &out);
     client_cancel_put_key(c, &out);
@@ -161,6 +165,7 @@ void client_welcome(struct client *c, struct params *reported)
     s->n_logged_in++;
     c->u.login = client_login_free(c->u.login);
     conn_expect_no_secrets(&c->conn);
+    conn_set_rank(&c->conn, s->loop, LOOP_USUAL);
     client_set_state(c, CLIENT_IDLE);
     if (c->replication == REPLICATION_NONE) {
         lease_init(&c->lease, &client_lease_ops);

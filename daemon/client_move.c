@@ -109,7 +109,7 @@ static void pack_login(const struct client *c, struct takeover_client *ret)
         return;
     }
     ret->kind = TAKEOVER_CLIENT_LOGIN;
-    ret->version = l->startup.version;
+    ret->version = l->version;
     ret->reply = (struct takeover_bytes){l->reply.data, l->reply.len};
     ret->user = l->user;
     params_pack(l->want, &ret->params);
@@ -227,7 +227,7 @@ static bool fill_login(struct client *c, const struct takeover_client *t)
     if (t->kind == TAKEOVER_CLIENT_RAW) {
         return t->in.len == 0 || buf_append(&l->packet, t->in.data, t->in.len);
     }
-    l->startup.version = t->version;
+    l->version = t->version;
     l->user = strdup(t->user);
     l->database = strdup(t->database);
     l->want = params_unpack(c->server->env->params, &t->params);

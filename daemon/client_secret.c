@@ -49,11 +49,11 @@ static void make_up_queried_user(struct client *c)
     a->mock_iterations = (uint32_t)client_auth_settings(c)->scram_iterations;
 }
 
-static void set_secret(struct client *c, const char *data, size_t len)
+static void set_secret(struct client *c, enum secret_kind kind, const char *data, size_t len)
 {
     struct auth *a = c->u.login->auth;
 
-    a->kind = secret_kind_of(data, len);
+    a->kind = kind;
     if (!secret_set(&a->secret, data, len)) {
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
     }
@@ -128,7 +128,7 @@ static void on_auth_query(void *owner, enum auth_query_result result, const stru
             make_up_queried_user(c);
             break;
         }
-        set_secret(c, secret->data, secret->len);
+        set_secret(c, secret_kind_of(secret->data, secret->len), secret->data, secret->len);
         if (c->state != CLIENT_CLOSED && secret->len > 0) {
             c->server->queried_kind = a->kind;
             keep_for_a_while(c, secret);
@@ -251,7 +251,7 @@ void client_secret_find(struct client *c)
     const struct userlist_entry *e = list != NULL ? userlist_find(list, c->u.login->user) : NULL;
 
     if (e != NULL && (e->kind != SECRET_KIND_EMPTY || !wants_secret(a->method))) {
-        set_secret(c, e->secret.data, e->secret.len);
+        set_secret(c, e->kind, e->secret.data, e->secret.len);
     } else if (e != NULL) {
         make_up_user(c); /* nobody can log in with an empty secret */
     } else if (a->method == AUTH_TYPE_TRUST || wants_secret(a->method)) {

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* Read at once. Longer packets there are few, and malloc's quick sizes end at 1,032. */
+#define STARTUP_USUAL_BYTES ((size_t)1000)
 #define TLS_RECORD_HANDSHAKE 0x16 /* RFC 8446 section 5.1: what a ClientHello begins with */
 /* A password message or SASL response; longer ones are nobody's password. */
 #define AUTH_MAX_BYTES ((size_t)65536 + FRAME_HEADER_BYTES)
@@ -46,6 +48,7 @@ void client_startup_begin(struct client *c, struct listener *l)
     login->packet = BUF_INIT(STARTUP_MAX_BYTES);
     login->message = BUF_INIT(AUTH_MAX_BYTES);
     login->reply = BUF_INIT(64 * 1024);
+    conn_set_rank(&c->conn, s->loop, LOOP_LATE);
     conn_want_read(&c->conn, s->loop, true);
     if (timeout_us > 0 && !loop_timer_is_set(&s->login_timer)) {
         loop_timer_set(s->loop, &s->login_timer, timeout_us);
@@ -94,9 +97,6 @@ static void handshake(struct client *c)
     case TLS_DONE:
         l->in_handshake = false;
         c->is_tls = true;
-        if (conn_has_pending(&c->conn)) {
-            loop_io_again(c->server->loop, &c->conn.io);
-        }
         return;
     case TLS_WANT_READ:
     case TLS_WANT_WRITE:
@@ -174,12 +174,12 @@ static void on_gssenc_request(struct client *c)
 
 /* --- the StartupMessage --- */
 
-static void on_startup_message(struct client *c)
+static void on_startup_message(struct client *c, const struct startup *s)
 {
     struct client_login *l = c->u.login;
     enum sslmode mode = c->server->config->settings.client_tls_sslmode;
 
-    if (l->packet.len != l->startup.total) {
+    if (l->packet.len != s->total) {
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "bytes behind the startup packet");
         return;
     }
@@ -187,13 +187,13 @@ static void on_startup_message(struct client *c)
         client_close_text(c, SQLSTATE_INVALID_AUTHORIZATION, "SSL required");
         return;
     }
-    if (l->startup.version != PROTOCOL_3_0 || l->startup.n_unknown_pq > 0) {
+    l->version = s->version;
+    if (s->version != PROTOCOL_3_0 || s->n_unknown_pq > 0) {
         struct buf msg = BUF_INIT(STARTUP_MAX_BYTES);
 
-        if (l->startup.version > PROTOCOL_3_2 || l->startup.version == PROTOCOL_3_0 + 1 ||
-            l->startup.n_unknown_pq > 0) {
-            startup_put_negotiate(&msg, &l->startup,
-                                  l->startup.version >= PROTOCOL_3_2 ? PROTOCOL_3_2 : PROTOCOL_3_0);
+        if (s->version > PROTOCOL_3_2 || s->version == PROTOCOL_3_0 + 1 || s->n_unknown_pq > 0) {
+            startup_put_negotiate(&msg, s,
+                                  s->version >= PROTOCOL_3_2 ? PROTOCOL_3_2 : PROTOCOL_3_0);
             client_send_buf(c, &msg);
         }
         if (c->state == CLIENT_CLOSED) {
@@ -201,14 +201,15 @@ static void on_startup_message(struct client *c)
         }
     }
     client_set_state(c, CLIENT_AUTH);
-    client_auth_begin(c);
+    client_auth_begin(c, s);
 }
 
 static void on_packet(struct client *c)
 {
-    struct client_login *l = c->u.login;
+    const struct buf *packet = &c->u.login->packet;
+    struct startup startup; /* borrows from the packet */
 
-    switch (startup_parse(l->packet.data, l->packet.len, &l->startup)) {
+    switch (startup_parse(packet->data, packet->len, &startup)) {
     case STARTUP_PARTIAL:
         return;
     case STARTUP_BAD_LENGTH:
@@ -216,7 +217,7 @@ static void on_packet(struct client *c)
         return;
     case STARTUP_BAD_VERSION:
         client_close_text(c, SQLSTATE_FEATURE_NOT_SUPPORTED, "unsupported frontend protocol %u.%u",
-                          l->startup.version >> 16, l->startup.version & 0xffff);
+                          startup.version >> 16, startup.version & 0xffff);
         return;
     case STARTUP_BAD_LAYOUT:
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid startup packet layout");
@@ -229,7 +230,7 @@ static void on_packet(struct client *c)
     case STARTUP_OK:
         break;
     }
-    switch (l->startup.kind) {
+    switch (startup.kind) {
     case STARTUP_SSL_REQUEST:
         on_ssl_request(c);
         return;
@@ -237,10 +238,10 @@ static void on_packet(struct client *c)
         on_gssenc_request(c);
         return;
     case STARTUP_CANCEL_REQUEST:
-        client_cancel_begin(c, &l->startup);
+        client_cancel_begin(c, &startup);
         return;
     case STARTUP_MESSAGE:
-        on_startup_message(c);
+        on_startup_message(c, &startup);
         return;
     }
     unreachable();
@@ -251,6 +252,8 @@ static void on_packet(struct client *c)
 static void read_packet(struct client *c)
 {
     struct client_login *l = c->u.login;
+    size_t most =
+        l->packet.len == 0 ? STARTUP_USUAL_BYTES : (size_t)STARTUP_MAX_BYTES - l->packet.len;
     uint8_t *room;
     ssize_t n;
 
@@ -258,12 +261,12 @@ static void read_packet(struct client *c)
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "startup packet is too long");
         return;
     }
-    room = buf_reserve(&l->packet, STARTUP_MAX_BYTES - l->packet.len);
+    room = buf_reserve(&l->packet, most);
     if (room == NULL) {
         client_close_quiet(c, "out of memory");
         return;
     }
-    n = conn_read(&c->conn, c->server->loop, room, STARTUP_MAX_BYTES - l->packet.len);
+    n = conn_read(&c->conn, c->server->loop, room, most);
     if (n == CONN_AGAIN) {
         return;
     }
@@ -346,15 +349,18 @@ static void expect_end(struct client *c)
     }
 }
 
-/* One step of its login. */
+/* One step of its login. The StartupMessage often comes with the end of the handshake. */
 static void step(struct client *c)
 {
-    if (c->u.login->in_handshake) {
-        handshake(c);
-        return;
-    }
     if (c->state == CLIENT_STARTUP) {
-        read_packet(c);
+        do {
+            if (c->u.login->in_handshake) {
+                handshake(c);
+            } else {
+                read_packet(c);
+            }
+        } while (c->state == CLIENT_STARTUP && !c->u.login->in_handshake &&
+                 conn_has_pending(&c->conn));
     } else if (c->u.login->is_busy) {
         conn_want_read(&c->conn, c->server->loop, false); /* an answer is being looked up: later */
     } else {
@@ -370,8 +376,13 @@ void client_startup_readable(struct client *c)
         expect_end(c);
         return;
     }
+    if (login_turn_waits(&c->u.login->turn)) {
+        return;
+    }
     if (!login_queue_is_open(q) && !c->u.login->is_busy) {
-        conn_want_read(&c->conn, c->server->loop, false);
+        if (login_queue_is_long(q)) {
+            conn_want_read(&c->conn, c->server->loop, false);
+        }
         login_queue_add(q, &c->u.login->turn);
         return;
     }

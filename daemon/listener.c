@@ -20,13 +20,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ACCEPTS_PER_TURN 64                /* then the others get their turn */
-#define ACCEPTS_IN_A_RUSH 8                /* while logins stand in line, see login_queue.h */
 #define ACCEPTS_AT_THE_END 65536U          /* no backlog is longer */
 #define HANDSHAKE_US (300 * USEC_PER_MSEC) /* those under way take as long as this */
 #define DEFERRED_US \
-    (1200 * USEC_PER_MSEC)             /* until the kernel has looked again after deferred ones */
-#define RETRY_US (200 * USEC_PER_MSEC) /* after a shortage of descriptors */
+    (1200 * USEC_PER_MSEC) /* until the kernel has looked again after deferred ones */
 
 union address {
     struct sockaddr any;
@@ -517,87 +514,11 @@ void listeners_close(struct list *list)
     }
 }
 
-/* --- accepting --- */
-
-static void accept_later(struct listener *l, int why)
-{
-    static struct log_rate rate;
-
-    loop_io_want(l->server->loop, &l->io, LOOP_NONE); /* else the loop would turn at full speed */
-    loop_timer_set(l->server->loop, &l->retry, RETRY_US);
-    if (log_rate_ok(&rate, 1)) {
-        log_warning(
-            "cannot accept on %s: %s: new clients wait until descriptors or memory are free",
-            l->name, strerror(why));
-    }
-}
-
-static void on_retry(struct loop_timer *timer)
-{
-    struct listener *l = container_of(timer, struct listener, retry);
-
-    if (!l->is_suspended) {
-        loop_io_want(l->server->loop, &l->io, LOOP_READ);
-    }
-}
-
-static bool is_shortage(int why)
-{
-    return why == EMFILE || why == ENFILE || why == ENOBUFS || why == ENOMEM;
-}
-
-/* false: there is nobody more, or no room for him. */
-static bool accept_one(struct listener *l)
-{
-    union address peer = {0};
-    socklen_t len = sizeof(peer);
-    int fd = accept4(l->fd, &peer.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-    if (fd < 0 && (errno == EINTR || errno == ECONNABORTED || errno == EPROTO)) {
-        return true;
-    }
-    if (fd < 0) {
-        if (is_shortage(errno)) {
-            accept_later(l, errno);
-        }
-        return false;
-    }
-    if (l->is_unix) {
-        peer.any.sa_family =
-            AF_UNIX; /* a client's socket has no name, and then the kernel may write nothing */
-    } else if (!conn_is_loopback((const struct sockaddr *)&l->addr)) {
-        conn_tune_local(fd, &peer.any); /* else inherited */
-    }
-    if (l->refuses_new) {
-        (void)set_option(fd, SOL_SOCKET, SO_DETACH_FILTER,
-                         0); /* inherited; it would only cost time */
-    }
-    if (client_new(l->server, l, fd, &peer.any) == NULL) {
-        accept_later(l, ENOMEM);
-        return false;
-    }
-    return true;
-}
-
-static void on_accept(struct loop_io *io, unsigned events)
-{
-    struct listener *l = container_of(io, struct listener, io);
-    struct login_queue *q = &l->server->login_queue;
-    unsigned n = login_queue_is_open(q) ? ACCEPTS_PER_TURN : ACCEPTS_IN_A_RUSH;
-
-    (void)events;
-    login_queue_begin(q);
-    while (n > 0 && accept_one(l)) {
-        n--;
-    }
-    login_queue_end(q);
-}
-
 /* --- retiring --- */
 
 static void accept_rest(struct listener *l)
 {
-    for (unsigned i = 0; i < ACCEPTS_AT_THE_END && accept_one(l); i++) {
+    for (unsigned i = 0; i < ACCEPTS_AT_THE_END && listener_accept_one(l); i++) {
     }
 }
 
@@ -740,8 +661,9 @@ bool listeners_start(struct server *s, struct list *list, struct config_errors *
         list_add_tail(&s->listeners, &l->link);
         l->server = s;
         l->is_proxied = is_for_proxies(l, &s->config->settings);
-        loop_io_init(&l->io, l->fd, on_accept);
-        loop_timer_init(&l->retry, on_retry);
+        loop_io_init(&l->io, l->fd, listener_on_accept);
+        loop_io_set_rank(s->loop, &l->io, LOOP_LATE);
+        loop_timer_init(&l->retry, listener_on_retry);
         loop_timer_init(&l->retirement, on_retirement);
         loop_io_want(s->loop, &l->io, LOOP_READ);
         log_info("listening on %s%s%s%s%s", l->name, l->is_proxied ? " (PROXY protocol)" : "",

@@ -21,7 +21,9 @@ struct listener {
     bool is_retiring; /* listeners_retire(): for a while it takes on who comes yet */
     bool refuses_new; /* ... and then only those whose handshake is under way */
     struct loop_timer retirement;
-    bool is_wanted; /* offered, and the configuration says it too */
+    unsigned n_accepts;   /* at most so many in accept_turn */
+    uint64_t accept_turn; /* of the loop, the last one with a new client */
+    bool is_wanted;       /* offered, and the configuration says it too */
     unsigned
         offer; /* the old process's at an online restart, in this place of its offer; 0: it is not */
     char *path; /* of the Unix socket's file; NULL: TCP, or abstract; owned */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* Fairness between those who log in and those who are at work. Handshakes and proofs are the dear part of a client's life,
- * and thousands may come at once (all of an application's servers after a deployment). So in one turn of the loop only
- * so much time goes into logins; the steps that are left over stand in line, first come, first served, and are not read
- * meanwhile. When nobody is at work the turns follow each other at once, so logins lose nothing.
+ * and thousands may come at once (all of an application's servers after a deployment). So whoever is at work comes first in
+ * each turn of the loop, and then only so much time goes into logins; the steps that are left over stand in line, first
+ * come, first served, and are not read meanwhile. When nobody is at work the turns follow each other at once, so logins lose nothing.
  * Owned by the server; knows clients only as their embedded struct login_turn. */
 #ifndef PGPOOLD_DAEMON_LOGIN_QUEUE_H
 #define PGPOOLD_DAEMON_LOGIN_QUEUE_H
@@ -41,6 +41,12 @@ bool login_queue_is_open(struct login_queue *q);
 /* At the end of the line; waits already: no effect. */
 void login_queue_add(struct login_queue *q, struct login_turn *turn);
 void login_turn_leave(struct login_turn *turn);
+static inline bool login_turn_waits(const struct login_turn *turn)
+{
+    return turn->queue != NULL;
+}
+/* So many wait that the next one's descriptor should not be watched meanwhile. */
+bool login_queue_is_long(const struct login_queue *q);
 
 /* Around each piece of work for logins. */
 void login_queue_begin(struct login_queue *q);

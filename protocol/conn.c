@@ -93,6 +93,11 @@ void conn_want_read(struct conn *c, struct loop *loop, bool want)
     }
 }
 
+void conn_set_rank(struct conn *c, struct loop *loop, enum loop_rank rank)
+{
+    loop_io_set_rank(loop, &c->io, rank);
+}
+
 void conn_set_tls(struct conn *c, struct tls *tls)
 {
     c->tls = tls;

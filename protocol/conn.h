@@ -59,6 +59,9 @@ bool conn_is_loopback(const struct sockaddr *addr);
  * connections inherit it, and then nothing is paced at all. What the kernel refuses stays as it is. */
 void conn_tune_local(int fd, const struct sockaddr *addr);
 
+/* Where it stands among those that are ready in the same turn; LOOP_USUAL at first. */
+void conn_set_rank(struct conn *c, struct loop *loop, enum loop_rank rank);
+
 /* Switches to TLS; @tls is owned from now on. */
 void conn_set_tls(struct conn *c, struct tls *tls);
 /* Runs the handshake one step. TLS_DONE, or TLS_WANT_* (the watcher is set accordingly), or an error. */

@@ -9,10 +9,12 @@
 #include "protocol/scram_internal.h"
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SHA256_BLOCK_BYTES 64
 
 static const char *const verdict_texts[SCRAM_VERDICTS] = {
     [SCRAM_OK] = "ok",
@@ -42,15 +44,60 @@ enum scram_mechanism scram_mechanism_by_name(const char *name)
     return strcmp(name, SCRAM_MECHANISM_PLUS) == 0 ? SCRAM_MECH_SHA_256_PLUS : SCRAM_MECH_UNKNOWN;
 }
 
+/* What EVP_sha256() gives is looked up anew at each use, which costs more than the hash. This one is fetched once and kept;
+ * any thread may be the first. */
+static const EVP_MD *sha256(void)
+{
+    static _Atomic(EVP_MD *) kept;
+    EVP_MD *md = atomic_load(&kept);
+    EVP_MD *before = NULL;
+
+    if (md != NULL) {
+        return md;
+    }
+    md = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (md != NULL && !atomic_compare_exchange_strong(&kept, &before, md)) {
+        EVP_MD_free(md);
+        md = before;
+    }
+    return md;
+}
+
+static bool hash_two(EVP_MD_CTX *ctx, const uint8_t block[SHA256_BLOCK_BYTES], const void *data,
+                     size_t len, uint8_t ret[SCRAM_KEY_BYTES])
+{
+    return EVP_DigestInit_ex(ctx, sha256(), NULL) == 1 &&
+           EVP_DigestUpdate(ctx, block, SHA256_BLOCK_BYTES) == 1 &&
+           EVP_DigestUpdate(ctx, data, len) == 1 && EVP_DigestFinal_ex(ctx, ret, NULL) == 1;
+}
+
+/* RFC 2104. OpenSSL's HMAC() looks up its context and its hash by name: eight times the instructions. */
 bool scram_hmac(const uint8_t key[SCRAM_KEY_BYTES], const void *data, size_t len,
                 uint8_t ret[SCRAM_KEY_BYTES])
 {
-    return HMAC(EVP_sha256(), key, SCRAM_KEY_BYTES, data, len, ret, NULL) != NULL;
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new(); /* freeing it wipes its state */
+    uint8_t block[SHA256_BLOCK_BYTES] = {0};
+    uint8_t inner[SCRAM_KEY_BYTES];
+    bool ok;
+
+    memcpy(block, key, SCRAM_KEY_BYTES);
+    for (size_t i = 0; i < sizeof(block); i++) {
+        block[i] ^= 0x36;
+    }
+    ok = ctx != NULL && sha256() != NULL && hash_two(ctx, block, data, len, inner);
+    for (size_t i = 0; i < sizeof(block); i++) {
+        block[i] ^= 0x36 ^ 0x5c;
+    }
+    ok = ok && hash_two(ctx, block, inner, sizeof(inner), ret);
+    EVP_MD_CTX_free(ctx);
+    explicit_bzero(block, sizeof(block));
+    explicit_bzero(inner, sizeof(inner));
+    return ok;
 }
 
 bool scram_sha256(const void *data, size_t len, uint8_t ret[SCRAM_KEY_BYTES])
 {
-    return EVP_Digest(data, len, ret, NULL, EVP_sha256(), NULL) == 1;
+    return sha256() != NULL && EVP_Digest(data, len, ret, NULL, sha256(), NULL) == 1;
 }
 
 void scram_keys_wipe(struct scram_keys *keys)

@@ -70,7 +70,13 @@ enum startup_verdict startup_parse(const void *data, size_t len, struct startup 
     wire_reader_init(&r, data, total);
     (void)wire_get_u32(&r); /* the length, read above */
     code = wire_get_u32(&r);
-    *ret = (struct startup){.total = total, .version = code};
+    ret->total = total; /* field by field: the parameters are a kilobyte */
+    ret->version = code;
+    ret->n_params = 0;
+    ret->n_unknown_pq = 0;
+    ret->cancel_pid = 0;
+    ret->cancel_key = NULL;
+    ret->cancel_key_len = 0;
     switch (code) {
     case CODE_SSL:
         ret->kind = STARTUP_SSL_REQUEST;

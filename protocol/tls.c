@@ -192,9 +192,8 @@ fail:
     return tls_free(tls);
 }
 
-/* Only now: with read-ahead during the handshake, OpenSSL would keep the large buffer for
- * whoever just knocks. */
-static void tune_for_relay(SSL *ssl)
+/* What tls_context_new() does for connections of ours. */
+static void tune_adopted(SSL *ssl)
 {
     SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                           SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -234,7 +233,7 @@ struct tls *tls_adopt(void *ssl, int fd)
     (void)SSL_set_app_data(tls->ssl,
                            NULL); /* was the PGconn; clearing a slot that exists cannot fail */
     drop_trust_store(tls->ssl);
-    tune_for_relay(tls->ssl);
+    tune_adopted(tls->ssl);
     SSL_set_quiet_shutdown(tls->ssl,
                            1); /* PQfinish calls SSL_shutdown: the server must not hear it */
     return tls;
@@ -321,6 +320,7 @@ static bool alpn_is_postgresql(const SSL *ssl)
 void tls_expect_no_secrets(struct tls *tls)
 {
     SSL_clear_options(tls->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+    SSL_set_default_read_buffer_len(tls->ssl, READ_BUFFER_BYTES);
 }
 
 enum tls_result tls_handshake(struct tls *tls)
@@ -339,7 +339,6 @@ enum tls_result tls_handshake(struct tls *tls)
         return die(tls, TLS_ERROR,
                    "direct TLS connection without the ALPN protocol \"postgresql\"");
     }
-    tune_for_relay(tls->ssl);
     return TLS_DONE;
 }
 

@@ -115,8 +115,9 @@ MUSTCHECK enum tls_result tls_read(struct tls *tls, void *buf, size_t len, size_
  * the next call must begin with the first byte that did not, at any address, and must not offer
  * less than was left now. */
 MUSTCHECK enum tls_result tls_write(struct tls *tls, const void *buf, size_t len, size_t *ret_n);
-/* A connection that was accepted wipes what it has decrypted, for passwords come that way, and with it buffers of 64 KiB at
- * each release: a sixth of a query's CPU. From now on no secrets are expected, and it does not. */
+/* A connection that was accepted wipes what it has decrypted, for passwords come that way, and with it its buffer at each
+ * release. So the buffer holds one record, until this is called: from now on no secrets are expected, nothing is wiped, and a
+ * read may fetch many records. */
 void tls_expect_no_secrets(struct tls *tls);
 /* Best effort, one try: tells the peer that no more will come. */
 void tls_shutdown(struct tls *tls);

@@ -498,6 +498,7 @@ static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct tls_err
     (void)SSL_CTX_set_mode(
         ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER); /* returns the new mask, not a verdict */
+    SSL_CTX_set_read_ahead(ctx, 1);                    /* else each record costs two calls */
     SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
     /* Resumption by ticket only: the client keeps the state, not a cache of ours that peers

@@ -294,6 +294,24 @@ void loop_io_stop(struct loop *loop, struct loop_io *io)
     forget_again(loop, io);
 }
 
+/* libev takes a priority only from a watcher at rest. The descriptor's events do not change, so epoll hears nothing of it. */
+void loop_io_set_rank(struct loop *loop, struct loop_io *io, enum loop_rank rank)
+{
+    bool active = ev_is_active(&io->ev);
+    int pending = active ? ev_clear_pending(loop->ev, &io->ev) : 0;
+
+    if (active) {
+        ev_io_stop(loop->ev, &io->ev);
+    }
+    ev_set_priority(&io->ev, (int)rank);
+    if (active) {
+        ev_io_start(loop->ev, &io->ev);
+    }
+    if (pending != 0) {
+        ev_feed_event(loop->ev, &io->ev, pending);
+    }
+}
+
 void loop_io_again(struct loop *loop, struct loop_io *io)
 {
     if (loop->n_again == loop->cap_again) {
@@ -371,6 +389,13 @@ void loop_wakeup_start(struct loop *loop, struct loop_wakeup *w, loop_wakeup_fn 
 {
     ev_async_init(&w->ev, on_wakeup);
     w->fn = fn;
+    ev_async_start(loop->ev, &w->ev);
+}
+
+void loop_wakeup_set_rank(struct loop *loop, struct loop_wakeup *w, enum loop_rank rank)
+{
+    ev_async_stop(loop->ev, &w->ev);
+    ev_set_priority(&w->ev, (int)rank);
     ev_async_start(loop->ev, &w->ev);
 }
 

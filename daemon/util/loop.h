@@ -77,6 +77,13 @@ void loop_io_stop(struct loop *loop, struct loop_io *io);
 /* Calls @io's callback with LOOP_READ in the next turn, which then does not wait: for a callback that stopped early so
  * that others get their turn, and for bytes that TLS holds already. @io must be watched. */
 void loop_io_again(struct loop *loop, struct loop_io *io);
+/* Within a turn those of a higher rank come first. LOOP_USUAL is what @io begins with; may be called at any time. */
+enum loop_rank {
+    LOOP_LAST = EV_MINPRI,
+    LOOP_LATE,
+    LOOP_USUAL = 0,
+};
+void loop_io_set_rank(struct loop *loop, struct loop_io *io, enum loop_rank rank);
 static inline int loop_io_fd(const struct loop_io *io)
 {
     return io->ev.fd;
@@ -93,6 +100,7 @@ void loop_signal_stop(struct loop *loop, struct loop_signal *s);
 
 /* loop_wakeup_send() is the only function here that another thread may call. */
 void loop_wakeup_start(struct loop *loop, struct loop_wakeup *w, loop_wakeup_fn fn);
+void loop_wakeup_set_rank(struct loop *loop, struct loop_wakeup *w, enum loop_rank rank);
 void loop_wakeup_stop(struct loop *loop, struct loop_wakeup *w);
 void loop_wakeup_send(struct loop *loop, struct loop_wakeup *w);
 

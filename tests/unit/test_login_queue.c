@@ -40,7 +40,7 @@ static void on_turn(struct login_turn *turn)
 static int set_up(void **state)
 {
     (void)state;
-    f = (struct fixture){.now_us = 1000000, .step_us = 300, .loop = loop_new()};
+    f = (struct fixture){.now_us = 1000000, .step_us = 120, .loop = loop_new()};
     clock_fake(f.now_us);
     login_queue_init(&f.queue, f.loop, on_turn);
     return 0;
@@ -69,9 +69,9 @@ static void test_open_until_the_time_is_spent(void **state)
 {
     (void)state;
     assert_true(login_queue_is_open(&f.queue));
-    spend(300);
+    spend(120);
     assert_true(login_queue_is_open(&f.queue));
-    spend(300);
+    spend(120);
     assert_false(login_queue_is_open(&f.queue));
 }
 
@@ -87,8 +87,26 @@ static void test_first_come_first_served_and_few_in_a_turn(void **state)
     assert_int_equal(f.n_done, N_LOGINS);
     for (unsigned i = 0; i < N_LOGINS; i++) {
         assert_int_equal(f.order[i], i);
-        assert_int_equal(f.turn_of[i] - f.turn_of[0], i / 2); /* 300 us each, 500 us a turn */
+        assert_int_equal(f.turn_of[i] - f.turn_of[0], i / 2); /* 120 us each, 200 us a turn */
     }
+}
+
+static void test_a_long_line_is_told_from_a_short_one(void **state)
+{
+    struct login_turn more[16] = {0};
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(more); i++) {
+        assert_false(login_queue_is_long(&f.queue));
+        assert_false(login_turn_waits(&more[i]));
+        login_queue_add(&f.queue, &more[i]);
+        assert_true(login_turn_waits(&more[i]));
+    }
+    assert_true(login_queue_is_long(&f.queue));
+    login_turn_leave(&more[3]);
+    assert_false(login_queue_is_long(&f.queue));
+    login_queue_done(&f.queue);
+    login_queue_init(&f.queue, f.loop, on_turn);
 }
 
 static void test_who_has_left_has_no_turn(void **state)
@@ -125,6 +143,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_open_until_the_time_is_spent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_first_come_first_served_and_few_in_a_turn, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_long_line_is_told_from_a_short_one, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_who_has_left_has_no_turn, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_long_step_is_finished, set_up, tear_down),

@@ -563,6 +563,36 @@ static void test_wakeup_from_another_thread(void **state)
     loop_wakeup_stop(loop, &w);
 }
 
+/* All three are ready in one turn; a rank may change while somebody is watched. */
+static void test_in_the_order_of_their_ranks(void **state)
+{
+    struct loop_wakeup w;
+    struct end a;
+    struct end b;
+
+    (void)state;
+    end_open(&a, 'a', on_readable);
+    end_open(&b, 'b', on_readable);
+    loop_io_set_rank(loop, &a.io, LOOP_LATE);
+    loop_io_want(loop, &a.io, LOOP_READ);
+    loop_io_want(loop, &b.io, LOOP_READ);
+    loop_wakeup_start(loop, &w, on_wake);
+    loop_wakeup_set_rank(loop, &w, LOOP_LAST);
+    for (unsigned round = 0; round < 2; round++) {
+        assert_int_equal(write(a.fds[1], "a", 1), 1);
+        assert_int_equal(write(b.fds[1], "b", 1), 1);
+        loop_wakeup_send(loop, &w);
+        loop_run(loop);
+        assert_string_equal(trace, round == 0 ? "baw" : "bawabw");
+        loop_io_set_rank(loop, &a.io, LOOP_USUAL);
+        loop_io_set_rank(loop, &b.io, LOOP_LATE);
+        assert_int_equal(loop_io_wanted(&a.io), LOOP_READ);
+    }
+    loop_wakeup_stop(loop, &w);
+    end_close(&a);
+    end_close(&b);
+}
+
 #define LOOP_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -587,6 +617,7 @@ int main(void)
         LOOP_TEST(test_many_ask_for_another_call),
         LOOP_TEST(test_signal),
         LOOP_TEST(test_wakeup_from_another_thread),
+        LOOP_TEST(test_in_the_order_of_their_ranks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
