@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Fixtures of the integration tests. README.md in the folder above tells how to use them."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -176,6 +177,13 @@ def pgpoold(request, worker_dir):
             problems.append(problem)
     if problems:
         raise problems[0]
+
+
+@pytest.fixture
+def console():
+    """Opens consoles: console(daemon, user=...). Closed at the end."""
+    with contextlib.ExitStack() as stack:
+        yield lambda daemon, **how: stack.enter_context(daemon.console(**how))
 
 
 @pytest.fixture

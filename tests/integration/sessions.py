@@ -33,6 +33,20 @@ def alternating(pgpoold, pg, **more):
     return daemon
 
 
+def begin(client, sql="SELECT 1"):
+    """The client holds a server connection from now on."""
+    client.run("BEGIN")
+    client.run(sql)
+    return client
+
+
+def error_of(client, sql):
+    """The one error that @sql ends with."""
+    result = client.query(sql)
+    assert len(result.errors) == 1, f"{sql}: {result.kinds}"
+    return result.errors[0]
+
+
 def servers(daemon, *states, **where):
     """How many server connections SHOW SERVERS has in one of @states (all without)."""
     return sum(not states or row["state"] in states for row in daemon.show("servers", **where))

@@ -318,7 +318,7 @@ def test_every_show_that_a_document_names_is_answered(readme):
     assert len(named) > 15
     with psycopg.connect(readme.local("postgresql://admin:console-secret@127.0.0.1:6432/pgpoold"), autocommit=True,
                          prepare_threshold=None) as admin:
-        for word in named - {"FDS"}:  # that one is for the daemon's own user, see test_console.py
+        for word in named - {"FDS"}:  # that one is for the daemon's own user, see test_fds.py
             assert admin.execute(f"SHOW {word}").description is not None or word == "HELP"
 
 
