@@ -180,6 +180,7 @@ class Cluster:
     test2, which app owns."""
 
     host = "127.0.0.1"
+    test_began = None  # the moment, where a test has it from a fixture
 
     def __init__(self, base, home, settings=""):
         """@base: folder of the test run, with what all its clusters share. @home: a new folder for this one."""
@@ -306,13 +307,15 @@ class Cluster:
     # Questions
 
     def activity(self, db=None, user=None):
-        """The client connections the server sees (pg_stat_activity), ours excepted, as dicts."""
+        """The client connections the server sees (pg_stat_activity) as dicts; not our own, nor those of the test before, some of
+        whose backends may be about to end."""
         sql = ("SELECT * FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+               " AND (%(since)s::timestamptz IS NULL OR backend_start >= %(since)s)"
                " AND (%(db)s::text IS NULL OR datname = %(db)s) AND (%(user)s::text IS NULL OR usename = %(user)s)"
                " ORDER BY backend_start")
         with self.connect("postgres", "postgres") as conn:
             cursor = conn.cursor(row_factory=psycopg.rows.dict_row)
-            return cursor.execute(sql, {"db": db, "user": user}).fetchall()
+            return cursor.execute(sql, {"db": db, "user": user, "since": self.test_began}).fetchall()
 
     def n_connections(self, db=None, user=None):
         return len(self.activity(db, user))

@@ -2,6 +2,7 @@
 """Fixtures of the integration tests. README.md in the folder above tells how to use them."""
 
 import contextlib
+import datetime
 import os
 import pathlib
 import shutil
@@ -99,6 +100,7 @@ def _as_found(cluster):
     """The cluster for one test; the next one finds it running, whatever this one did."""
     if not cluster.is_running():
         cluster.start()
+    cluster.test_began = datetime.datetime.now(datetime.timezone.utc)
     yield cluster
     if not cluster.is_running():
         cluster.start()

@@ -302,7 +302,7 @@ def test_suspend_waits_for_what_is_on_its_way_only(scene, how, eventually):
 
 
 def test_a_suspend_is_completed_without_the_console_that_asked_for_it(pgpoold, wire, eventually):
-    daemon = pgpoold(pool_mode="transaction", suspend_timeout=2)
+    daemon = pgpoold(pool_mode="transaction", suspend_timeout=60)
     one, two = wire(daemon), wire(daemon)
     one.run("BEGIN")
     one.send(query("CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1 AS a WHERE false; COPY t FROM STDIN"))
@@ -318,6 +318,7 @@ def test_a_suspend_is_completed_without_the_console_that_asked_for_it(pgpoold, w
     two.send(query("SELECT 5"))
     daemon.admin("RESUME", host=daemon.socket_dir)
     assert one.result().rows == [("6",)] and two.result().rows == [("5",)]
+    daemon.admin("SET suspend_timeout = 1")
     two.send(query("SELECT pg_sleep(60)"))
     console = daemon.console()
     console.send(query("SUSPEND"))

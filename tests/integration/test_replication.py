@@ -256,7 +256,7 @@ def test_in_a_full_pool_it_waits_for_its_turn(pgpoold, wire, pg):
 
 
 def test_in_a_full_pool_it_waits_no_longer_than_query_wait_timeout(pgpoold, wire, pg):
-    daemon = pgpoold(default_pool_size=1, query_wait_timeout=1, databases=one_database(pg))
+    daemon = pgpoold(default_pool_size=1, query_wait_timeout=2, databases=one_database(pg))
     wire(daemon, user="postgres").run("BEGIN")
     assert refused(wire, daemon, user="postgres", replication="true").text == "query_wait_timeout"
 
@@ -274,7 +274,7 @@ def test_a_server_that_does_not_answer_is_not_waited_for_longer_than_query_wait_
 
 
 def test_replication_connections_alone_may_fill_a_pool(pgpoold, wire, pg, repl):
-    daemon = pgpoold(pool_mode="transaction", default_pool_size=2, query_wait_timeout=1, databases=one_database(pg))
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=2, query_wait_timeout=2, databases=one_database(pg))
     first = wire(daemon, user=repl, replication="true")
     second = wire(daemon, user=repl, replication="database")
     assert refused(wire, daemon, user=repl, replication="true").text == "query_wait_timeout"
@@ -283,10 +283,11 @@ def test_replication_connections_alone_may_fill_a_pool(pgpoold, wire, pg, repl):
 
 
 def test_the_limit_of_the_database_holds_too(pgpoold, wire, pg, repl):
-    daemon = pgpoold(query_wait_timeout=1, databases=one_database(pg, max_db_connections=1))
+    daemon = pgpoold(query_wait_timeout=2, databases=one_database(pg, max_db_connections=1))
     other = wire(daemon)
     other.run("SELECT 1")
     assert refused(wire, daemon, user=repl, replication="true").text == "query_wait_timeout"
+    daemon.admin("SET query_wait_timeout = 60")
     client = wire(daemon, login=False)
     client.send_startup(user=repl, replication="true")
     wait_waiting(daemon, user=repl)
@@ -297,12 +298,13 @@ def test_the_limit_of_the_database_holds_too(pgpoold, wire, pg, repl):
 
 # Tools
 
-def test_pg_basebackup_makes_a_backup_that_verifies(pgpoold, pg, repl, tmp_path):
+def test_pg_basebackup_makes_a_backup_that_verifies(pgpoold, pg, repl, tmp_path, eventually):
     daemon = pgpoold(pool_mode="transaction")
     folder = tmp_path / "backup"
     run(daemon, "pg_basebackup", "-D", folder, "-X", "stream", "-c", "fast", user=repl, timeout=100)
     run(daemon, "pg_verifybackup", folder)
-    assert (folder / "backup_label").exists() and not walsenders(pg)
+    assert (folder / "backup_label").exists()
+    eventually(lambda: not walsenders(pg))
 
 
 def test_pg_receivewal_receives_up_to_a_position(pgpoold, pg, repl, tmp_path):

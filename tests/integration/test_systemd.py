@@ -181,10 +181,11 @@ def test_the_watchdog_is_fed_while_the_loop_turns_and_not_when_it_is_stuck(pgpoo
 
 
 def test_nobody_feeds_a_watchdog_that_is_not_ours(pgpoold, notified):
-    pgpoold(env={"NOTIFY_SOCKET": notified.path, "WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}, stats_period=0.2)
+    daemon = pgpoold(env={"NOTIFY_SOCKET": notified.path, "WATCHDOG_USEC": "200000", "WATCHDOG_PID": "1"}, stats_period=0.2)
     notified.wait("READY=1")
-    notified.wait("STATUS=")
-    assert not notified.waiting()
+    assert "0 clients" in notified.wait("STATUS=running: |WATCHDOG=1")
+    with daemon.connect():  # by the time that it is counted a watchdog would have been fed
+        assert "1 clients" in notified.wait("STATUS=running: [^0]|WATCHDOG=1")
 
 
 # Sockets that were handed over
