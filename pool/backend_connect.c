@@ -148,6 +148,19 @@ static void copy_error(struct backend_connect *c, const char *text)
     c->error[n] = '\0';
 }
 
+/* When memory ends between making a TLS session and using it, libpq (initialize_SSL() up to 18 at least) forgets the session:
+ * neither PQfinish() nor its next try frees it. */
+static void finish_libpq(struct backend_connect *c)
+{
+    void *forgotten = c->conn == NULL || PQsslInUse(c->conn) != 0 || PQlibVersion() >= 190000
+                          ? NULL
+                          : PQsslStruct(c->conn, "OpenSSL");
+
+    PQfinish(c->conn);
+    c->conn = NULL;
+    tls_free_foreign(forgotten);
+}
+
 static void fail(struct backend_connect *c, enum backend_connect_status status, const char *text)
 {
     struct backend_connect_result r = {.status = status, .fd = -1};
@@ -156,8 +169,7 @@ static void fail(struct backend_connect *c, enum backend_connect_status status, 
     set_state(c, CONNECT_ENDED);
     stop_watching(c);
     drop_socket(c);
-    PQfinish(c->conn);
-    c->conn = NULL;
+    finish_libpq(c);
     r.error = c->error;
     if (status == BACKEND_CONNECT_REFUSED) {
         r.server_error = &c->server_error;
@@ -268,8 +280,7 @@ static void take_over(struct backend_connect *c)
     }
     set_state(c, CONNECT_ENDED);
     stop_watching(c);
-    PQfinish(c->conn); /* not yet CONNECTION_OK: it sends nothing */
-    c->conn = NULL;
+    finish_libpq(c); /* not yet CONNECTION_OK: it sends nothing */
     if (r.tls != NULL) {
         tls_adopt_finish(r.tls);
     }
@@ -699,7 +710,7 @@ struct backend_connect *backend_connect_free(struct backend_connect *c)
     }
     stop_watching(c);
     drop_socket(c);
-    PQfinish(c->conn);
+    finish_libpq(c);
     free(c);
     return NULL;
 }

@@ -448,6 +448,11 @@ enum tls_result tls_peek_foreign(void *ssl, void *buf, size_t len, size_t *ret_n
     return result;
 }
 
+void tls_free_foreign(void *ssl)
+{
+    SSL_free(ssl);
+}
+
 /* -- questions -- */
 
 bool tls_pending(const struct tls *tls)

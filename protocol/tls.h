@@ -124,6 +124,8 @@ void tls_shutdown(struct tls *tls);
 
 /* As tls_read on an SSL * that still is libpq's: at most one record, and the bytes stay unread. */
 MUSTCHECK enum tls_result tls_peek_foreign(void *ssl, void *buf, size_t len, size_t *ret_n);
+/* Frees one; takes NULL. */
+void tls_free_foreign(void *ssl);
 
 /* -- questions -- */
 

@@ -20,7 +20,7 @@ FOR_EVER = 1 << 60
 class Control(ctypes.Structure):
     """struct control of clients/faults.c"""
     _fields_ = [(name, ctypes.c_int64) for name in
-                ("calls", "fail_from", "fail_times", "failed", "in_use", "budget", "wall_offset")]
+                ("calls", "fail_from", "fail_times", "failed", "in_use", "budget", "wall_offset", "no_app_data")]
 
 
 def build(folder):

@@ -226,3 +226,17 @@ def test_memory_runs_out_while_the_event_loop_grows(faulty):
     for client in crowd:
         client.close()
     assert daemon.psql("SELECT 42", user="scram_user", password=PASSWORDS["scram_user"]) == [(42,)]
+
+
+def test_a_tls_session_that_libpq_forgets_is_freed(faulty):
+    """Between making and using one libpq does not free it when memory ends. Told by LeakSanitizer at the daemon's end."""
+    daemon, what = faulty()
+    what.count()
+    what.control.no_app_data = 1
+    with scram(daemon) as client:
+        assert client.run("SELECT 42") == [("42",)]  # server_tls_sslmode=prefer: then without TLS
+    assert what.mend() > 0
+    what.control.no_app_data = 0
+    daemon.admin("RECONNECT")
+    with scram(daemon) as client:
+        assert client.run("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [("t",)]

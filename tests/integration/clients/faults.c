@@ -23,6 +23,7 @@ struct control {
     int64_t in_use;      /* bytes */
     int64_t budget;      /* no more than these, bytes; 0: no limit */
     int64_t wall_offset; /* seconds that the wall clock is off */
+    int64_t no_app_data; /* new TLS sessions find no memory for their owner's pointer */
 };
 
 static struct control unused;
@@ -110,6 +111,18 @@ int BIO_set_ex_data(void *bio, int index, void *data)
     result = real(bio, index, data);
     is_spared = false;
     return result;
+}
+
+/* Where libpq forgets a session that it has just made. */
+int SSL_set_ex_data(void *ssl, int index, void *data)
+{
+    int (*real)(void *, int, void *) = (int (*)(void *, int, void *))find("SSL_set_ex_data");
+
+    if (control->no_app_data != 0 && data != NULL) {
+        __atomic_add_fetch(&control->failed, 1, __ATOMIC_RELAXED);
+        return 0;
+    }
+    return real(ssl, index, data);
 }
 
 static bool fails(size_t size)
