@@ -515,7 +515,7 @@ static void fill_fd_client(const struct client *c, struct admin_row *row)
     }
     put_link(row, c->lease.state == LEASE_HELD ? &c->lease.backend->conn : NULL);
     put_session(row, c->params);
-    put_secrets(row, &c->user->credentials);
+    put_secrets(row, c->user->credentials);
 }
 
 static void fill_fd(struct server *s, const struct admin_found *f, struct admin_row *row)

@@ -81,6 +81,9 @@ static void on_granted(struct lease *l)
     struct backend *b = l->backend;
     struct outvec v;
 
+    if (b->conn.tls != NULL) {
+        tls_expect_secrets(b->conn.tls);
+    }
     outvec_init(&v, &b->conn, b->pool->env->loop);
     b->unnamed = stmt_unref(b->unnamed);
     b->unnamed_of = 0;
@@ -178,6 +181,9 @@ static void on_ready(struct lease *l, uint8_t status)
 {
     struct auth_query *q = of(l);
 
+    if (l->backend->conn.tls != NULL) {
+        tls_expect_no_secrets(l->backend->conn.tls);
+    }
     if (status == 'I') {
         lease_release(l);
     } else {

@@ -86,16 +86,14 @@ static struct task *task_free(struct task *t)
     }
     secret_done(&t->job.password);
     secret_done(&t->job.ldap_options);
-    scram_keys_wipe(&t->job.scram);
     free(t->job.user);
     free(t->job.host);
-    free(t);
-    return NULL;
+    return secret_free(t, sizeof(*t));
 }
 
 static struct task *task_new(const struct auth_worker_request *request)
 {
-    struct task *t = calloc(1, sizeof(*t));
+    struct task *t = secret_alloc(sizeof(*t));
 
     if (t == NULL) {
         return NULL;

@@ -31,12 +31,10 @@ struct auth *client_auth_free(struct auth *a)
     a->query = auth_query_free(a->query);
     a->check = auth_check_free(a->check);
     a->scram = scram_server_free(a->scram);
-    scram_keys_wipe(&a->learnt);
     secret_done(&a->secret);
     secret_done(&a->ldap_options);
     secret_done(&a->answer);
-    free(a);
-    return NULL;
+    return secret_free(a, sizeof(*a));
 }
 
 /* --- the StartupMessage --- */
@@ -203,7 +201,7 @@ void client_auth_reject(struct client *c, const char *text)
 /* Keeps what the proof gave away, so that a server connection can be opened with it. */
 static void keep_credentials(struct client *c, struct auth *a)
 {
-    struct credentials *known = &c->user->credentials;
+    struct credentials *known = c->user->credentials;
 
     if (a->learnt.has_client_key) {
         known->scram = a->learnt;
@@ -542,7 +540,7 @@ void client_auth_begin(struct client *c, const struct startup *startup)
     if (!read_replication(c, startup)) {
         return;
     }
-    l->auth = calloc(1, sizeof(*l->auth));
+    l->auth = secret_alloc(sizeof(*l->auth));
     if (l->auth == NULL) {
         client_close_text(c, SQLSTATE_OUT_OF_MEMORY, "out of memory");
         return;

@@ -18,6 +18,7 @@ enum {
     AUTH_SASL_FINAL = 12,
 };
 
+/* From secret_alloc(). */
 struct auth {
     enum auth_type method;
     const struct hba_rule

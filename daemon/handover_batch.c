@@ -52,7 +52,7 @@ static struct takeover_bytes key(const uint8_t *bytes, bool is_known)
 /* What logins have given away: without it nobody could log in to a server in their name. */
 static void send_user(struct handover *h, const struct pool_user *user)
 {
-    const struct credentials *c = &user->credentials;
+    const struct credentials *c = user->credentials;
     bool has_keys = c->scram.has_client_key;
     struct takeover_msg *m = begin(h, TAKEOVER_USER);
 

@@ -17,6 +17,7 @@
 #include "daemon/util/hash.h"
 #include "daemon/util/log.h"
 #include "daemon/version.h"
+#include "protocol/tls.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -333,6 +334,7 @@ int main(int argc, char **argv)
     struct command_line cmd;
 
     (void)signal(SIGPIPE, SIG_IGN); /* a lost peer is an error of write(2), not our end */
+    tls_global_init();
     hash_seed_init();
     if (argc > 1 && strcmp(argv[1], "top") == 0) {
         return top_main(argc - 1, argv + 1);

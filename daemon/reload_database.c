@@ -275,12 +275,15 @@ bool reload_same_target(const struct target *a, const struct target *b)
 static bool keeps_learnt_keys(const struct credentials *known, const struct secret *verifier)
 {
     struct scram_keys keys;
+    bool keeps;
 
     if (!known->scram.has_client_key || !scram_secret_parse(verifier->data, &keys)) {
         return false;
     }
-    return secret_bytes_equal(keys.stored_key, known->scram.stored_key, sizeof(keys.stored_key)) &&
-           secret_bytes_equal(keys.server_key, known->scram.server_key, sizeof(keys.server_key));
+    keeps = secret_bytes_equal(keys.stored_key, known->scram.stored_key, sizeof(keys.stored_key)) &&
+            secret_bytes_equal(keys.server_key, known->scram.server_key, sizeof(keys.server_key));
+    scram_keys_wipe(&keys);
+    return keeps;
 }
 
 /* false: out of memory. What is there already stays as it is, with all that was learnt beside it. */
@@ -326,11 +329,11 @@ void reload_apply_secret(struct pool_user *user, const struct userlist *before,
     if (e == NULL) {
         if (listed(before, user->name) != NULL) {
             credentials_wipe(
-                &user->credentials); /* taken off the list; what auth_query told otherwise stays */
+                user->credentials); /* taken off the list; what auth_query told otherwise stays */
         }
         return;
     }
-    if (!take_secret(&user->credentials, &e->secret, e->kind)) {
+    if (!take_secret(user->credentials, &e->secret, e->kind)) {
         log_error("user %s: out of memory: its password is not known until the next reload",
                   user->name);
     }
@@ -344,19 +347,19 @@ static bool apply_forced(struct database *db, const struct config *c,
 
     db->has_forced_user = *entry->user != '\0';
     if (secret_is_set(&entry->password)) {
-        return take_secret(&db->forced, &entry->password,
+        return take_secret(db->forced, &entry->password,
                            secret_kind_of(entry->password.data, entry->password.len));
     }
     if (!db->has_forced_user) {
-        credentials_wipe(&db->forced);
+        credentials_wipe(db->forced);
         return true;
     }
     e = listed(c->userlist, entry->user);
     if (e == NULL) {
-        credentials_wipe(&db->forced);
+        credentials_wipe(db->forced);
         return true;
     }
-    return take_secret(&db->forced, &e->secret, e->kind);
+    return take_secret(db->forced, &e->secret, e->kind);
 }
 
 /* --- limits --- */
@@ -510,7 +513,7 @@ static bool has_forced_password(const struct pool *pool, const struct config *c,
  * proved when it logged in here. */
 static bool uses_forced(const struct pool *pool)
 {
-    const struct credentials *forced = &pool->db->forced;
+    const struct credentials *forced = pool->db->forced;
 
     return pool->limits.forced_user && (secret_is_set(&forced->password) || *forced->md5 != '\0');
 }
@@ -528,8 +531,8 @@ bool reload_apply_pool(struct pool *pool, const struct config *c)
     lim = limits_of(pool, c, d);
     pool_set_limits(pool, &lim);
     pool->credentials = uses_forced(pool) || has_forced_password(pool, c, d)
-                            ? &pool->db->forced
-                            : &pool->user->credentials;
+                            ? pool->db->forced
+                            : pool->user->credentials;
     return pool_set_queries(pool, *d->connect_query == '\0' ? set->connect_query : d->connect_query,
                             set->server_reset_query, strcmp(check, "<empty>") == 0 ? " " : check);
 }

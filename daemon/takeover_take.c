@@ -64,14 +64,14 @@ static bool take_user(struct takeover *t, const struct takeover_user *u)
     if (user == NULL) {
         return false;
     }
-    credentials_wipe(&user->credentials);
+    credentials_wipe(user->credentials);
     if (u->password.len > 0 &&
-        !secret_set(&user->credentials.password, u->password.data, u->password.len)) {
+        !secret_set(&user->credentials->password, u->password.data, u->password.len)) {
         return false;
     }
-    memcpy(user->credentials.md5, u->md5, strlen(u->md5) + 1);
+    memcpy(user->credentials->md5, u->md5, strlen(u->md5) + 1);
     if (u->client_key.len > 0) {
-        take_keys(&user->credentials.scram, u);
+        take_keys(&user->credentials->scram, u);
     }
     reload_apply_secret(user, NULL, t->s->config->userlist);
     return true;

@@ -15,7 +15,6 @@
 
 struct backend_login {
     struct scram_client *scram;           /* NULL: no SASL exchange yet */
-    struct scram_keys keys;               /* of this exchange */
     struct server_auth_progress progress; /* of the server's question */
     bool authenticated;
     struct param reported[PARAMS_MAX]; /* owned texts, in the order they came */
@@ -34,7 +33,6 @@ struct backend_login *backend_login_free(struct backend_login *l)
         return NULL;
     }
     l->scram = scram_client_free(l->scram);
-    scram_keys_wipe(&l->keys);
     for (unsigned i = 0; i < l->n_reported; i++) {
         free((char *)l->reported[i].name);
         free((char *)l->reported[i].value);
@@ -119,6 +117,7 @@ static void answer_md5(struct backend *b, const uint8_t *salt)
         send_message(b, 'p', response, sizeof(response));
     }
     explicit_bzero(secret, sizeof(secret));
+    explicit_bzero(response, sizeof(response));
 }
 
 /* Is @name one of the mechanisms in the body of AuthenticationSASL? */
@@ -201,7 +200,7 @@ static void start_scram(struct backend *b, const uint8_t *list, size_t len)
     buf_done(&body);
 }
 
-static enum scram_verdict find_keys(struct backend *b)
+static enum scram_verdict find_keys(struct backend *b, struct scram_keys *ret)
 {
     const struct credentials *known = b->pool->credentials;
     struct backend_login *l = b->login;
@@ -213,19 +212,20 @@ static enum scram_verdict find_keys(struct backend *b)
     q.salt = scram_client_salt(l->scram, &q.salt_len);
     if (known->scram.has_client_key &&
         scram_keys_fit(&known->scram, q.salt, q.salt_len, q.iterations)) {
-        l->keys = known->scram;
+        *ret = known->scram;
         return SCRAM_OK;
     }
     if (!secret_is_set(&known->password)) {
         return SCRAM_E_KEYS;
     }
-    return scram_cache_derive(b->pool->env->scram_cache, &q, &l->keys);
+    return scram_cache_derive(b->pool->env->scram_cache, &q, ret);
 }
 
 static void go_on_with_scram(struct backend *b, const uint8_t *msg, size_t len)
 {
     struct backend_login *l = b->login;
     struct buf final = BUF_INIT(SCRAM_MESSAGE_MAX);
+    struct scram_keys keys;
     enum scram_verdict verdict;
 
     if (l->scram == NULL) {
@@ -235,10 +235,10 @@ static void go_on_with_scram(struct backend *b, const uint8_t *msg, size_t len)
     }
     verdict = scram_client_challenge(l->scram, msg, len);
     if (verdict == SCRAM_OK) {
-        verdict = find_keys(b);
+        verdict = find_keys(b, &keys);
     }
     if (verdict == SCRAM_OK) {
-        verdict = scram_client_final(l->scram, &l->keys, &final);
+        verdict = scram_client_final(l->scram, &keys, &final);
     }
     if (verdict == SCRAM_OK) {
         send_message(b, 'p', final.data, final.len);
@@ -249,6 +249,7 @@ static void go_on_with_scram(struct backend *b, const uint8_t *msg, size_t len)
                       : scram_verdict_text(verdict));
     }
     buf_done_secret(&final);
+    scram_keys_wipe(&keys);
 }
 
 static void finish_scram(struct backend *b, const uint8_t *msg, size_t len)

@@ -55,6 +55,19 @@ bool target_add_host(struct target *t, const char *name, unsigned port)
     return true;
 }
 
+struct credentials *credentials_new(void)
+{
+    return secret_alloc(sizeof(struct credentials));
+}
+
+struct credentials *credentials_free(struct credentials *c)
+{
+    if (c != NULL) {
+        secret_done(&c->password);
+    }
+    return secret_free(c, sizeof(*c));
+}
+
 void credentials_wipe(struct credentials *c)
 {
     secret_done(&c->password);
@@ -70,7 +83,10 @@ struct database *database_new(struct pool_env *env, const char *name)
         return NULL;
     }
     db->name = strdup(name);
-    if (db->name == NULL) {
+    db->forced = credentials_new();
+    if (db->name == NULL || db->forced == NULL) {
+        db->forced = credentials_free(db->forced);
+        free(db->name);
         free(db);
         return NULL;
     }
@@ -92,7 +108,7 @@ struct database *database_free(struct database *db)
     db->env->metrics.n_extra_databases -= db->is_extra ? 1 : 0;
     list_remove(&db->env->databases, &db->link);
     db->target = target_unref(db->target);
-    credentials_wipe(&db->forced);
+    db->forced = credentials_free(db->forced);
     free(db->name);
     free(db);
     return NULL;
@@ -118,7 +134,10 @@ struct pool_user *pool_user_new(struct pool_env *env, const char *name)
         return NULL;
     }
     u->name = strdup(name);
-    if (u->name == NULL) {
+    u->credentials = credentials_new();
+    if (u->name == NULL || u->credentials == NULL) {
+        u->credentials = credentials_free(u->credentials);
+        free(u->name);
         free(u);
         return NULL;
     }
@@ -134,7 +153,7 @@ struct pool_user *pool_user_free(struct pool_user *u)
     }
     fatal_unless(u->n_pools == 0);
     list_remove(&u->env->users, &u->link);
-    credentials_wipe(&u->credentials);
+    u->credentials = credentials_free(u->credentials);
     free(u->name);
     free(u);
     return NULL;

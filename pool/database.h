@@ -45,13 +45,16 @@ struct target *target_ref(struct target *t);
 struct target *target_unref(struct target *t); /* returns NULL */
 MUSTCHECK bool target_add_host(struct target *t, const char *name, unsigned port);
 
-/* What we know to log in to a server with. Grows with what clients prove; wiped when replaced. */
+/* What we know to log in to a server with. Grows with what clients prove; wiped when replaced. From secret_alloc(). */
 struct credentials {
     struct secret password;  /* plain; not set: unknown */
     char md5[MD5_TEXT_SIZE]; /* "": unknown */
     struct scram_keys scram; /* of use when has_client_key */
 };
 
+/* NULL: out of memory. */
+MUSTCHECK struct credentials *credentials_new(void);
+struct credentials *credentials_free(struct credentials *c); /* takes and returns NULL */
 void credentials_wipe(struct credentials *c);
 
 enum database_pause {
@@ -73,8 +76,8 @@ struct database {
     bool wait_close;       /* a WAIT_CLOSE is under way */
     struct target *target; /* owned reference */
     struct list pools;
-    bool has_forced_user;      /* the entry names the user that logs in to the server */
-    struct credentials forced; /* ... and perhaps its password */
+    bool has_forced_user;       /* the entry names the user that logs in to the server */
+    struct credentials *forced; /* ... and perhaps its password; owned */
     unsigned n_clients;
     unsigned max_clients;     /* 0: no limit */
     unsigned n_connections;   /* server connections of all its pools */
@@ -91,8 +94,8 @@ struct pool_user {
     struct list_node link; /* in env->users */
     struct pool_env *env;
     char *name;
-    bool is_folded; /* has no name of its own in the metrics */
-    struct credentials credentials;
+    bool is_folded;                  /* has no name of its own in the metrics */
+    struct credentials *credentials; /* owned */
     unsigned n_connections;
     unsigned max_connections; /* 0: no limit */
     unsigned n_clients;

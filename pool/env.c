@@ -25,7 +25,7 @@ struct pool_env *pool_env_new(struct loop *loop, struct resolver *resolver,
     env->params = params_table_new();
     env->stmts = stmt_table_new();
     env->scram_cache = scram_cache_new(SCRAM_CACHE_ENTRIES);
-    env->scratch = malloc(ENV_SCRATCH_BYTES);
+    env->scratch = secret_alloc(ENV_SCRATCH_BYTES);
     list_init(&env->databases);
     list_init(&env->users);
     env->settings.tracked = "";
@@ -50,7 +50,7 @@ struct pool_env *pool_env_free(struct pool_env *env)
         env->stmts = stmt_table_free(env->stmts);
     }
     env->scram_cache = scram_cache_free(env->scram_cache);
-    free(env->scratch);
+    env->scratch = secret_free(env->scratch, ENV_SCRATCH_BYTES);
     free(env);
     return NULL;
 }

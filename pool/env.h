@@ -72,7 +72,7 @@ struct pool_env {
     struct env_metrics metrics;
     bool
         is_held; /* an online restart: what is here is on its way; nothing is lent, opened or timed out */
-    uint8_t *scratch; /* ENV_SCRATCH_BYTES */
+    uint8_t *scratch; /* ENV_SCRATCH_BYTES; in no core dump: passwords come by here */
 };
 
 /* @resolver and @ops are borrowed. NULL: out of memory. */

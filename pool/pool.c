@@ -46,7 +46,7 @@ struct pool *pool_new(struct database *db, struct pool_user *user, const struct 
     pool->env = db->env;
     pool->db = db;
     pool->user = user;
-    pool->credentials = db->has_forced_user ? &db->forced : &user->credentials;
+    pool->credentials = db->has_forced_user ? db->forced : user->credentials;
     pool->limits = *limits;
     for (unsigned i = 0; i < BACKEND_STATES; i++) {
         list_init(&pool->backends[i]);

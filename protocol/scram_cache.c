@@ -25,7 +25,7 @@ struct scram_cache {
 
 struct scram_cache *scram_cache_new(unsigned max_entries)
 {
-    struct scram_cache *cache = calloc(1, sizeof(*cache));
+    struct scram_cache *cache = secret_alloc(sizeof(*cache));
 
     if (cache == NULL) {
         return NULL;
@@ -40,8 +40,7 @@ static void drop(struct scram_cache *cache, struct entry *e)
 {
     HASH_DELETE(hh, cache->table, e);
     list_remove(&cache->used, &e->link);
-    explicit_bzero(e, sizeof(*e));
-    free(e);
+    (void)secret_free(e, sizeof(*e));
 }
 
 struct scram_cache *scram_cache_free(struct scram_cache *cache)
@@ -54,9 +53,7 @@ struct scram_cache *scram_cache_free(struct scram_cache *cache)
     list_for_each(&cache->used, e, link) {
         drop(cache, e);
     }
-    explicit_bzero(cache, sizeof(*cache));
-    free(cache);
-    return NULL;
+    return secret_free(cache, sizeof(*cache));
 }
 
 /* A length before each field, or "ab" + "c" and "a" + "bc" would meet. */
@@ -102,7 +99,7 @@ static void keep(struct scram_cache *cache, const uint8_t id[SCRAM_KEY_BYTES],
     if (cache->used.n >= cache->max_entries) {
         drop(cache, list_entry(list_last(&cache->used), struct entry, link));
     }
-    e = calloc(1, sizeof(*e));
+    e = secret_alloc(sizeof(*e));
     if (e == NULL) {
         return; /* then the next login derives again */
     }
@@ -110,8 +107,7 @@ static void keep(struct scram_cache *cache, const uint8_t id[SCRAM_KEY_BYTES],
     e->keys = *keys;
     HASH_ADD(hh, cache->table, id, sizeof(e->id), e);
     if (e->hh.tbl == NULL) {
-        explicit_bzero(e, sizeof(*e));
-        free(e);
+        (void)secret_free(e, sizeof(*e));
         return;
     }
     list_add_head(&cache->used, &e->link);

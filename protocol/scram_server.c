@@ -32,7 +32,7 @@ struct scram_server {
 
 struct scram_server *scram_server_new(const struct scram_server_params *p)
 {
-    struct scram_server *s = calloc(1, sizeof(*s));
+    struct scram_server *s = secret_alloc(sizeof(*s));
 
     if (s == NULL) {
         return NULL;
@@ -62,9 +62,7 @@ struct scram_server *scram_server_free(struct scram_server *s)
     buf_done(&s->expected_c);
     buf_done(&s->nonce);
     buf_done(&s->auth);
-    explicit_bzero(s, sizeof(*s));
-    free(s);
-    return NULL;
+    return secret_free(s, sizeof(*s));
 }
 
 /* The one place that moves the state: on success to @next, else to the end. */
@@ -277,6 +275,7 @@ static enum scram_verdict check_proof(struct scram_server *s, const uint8_t proo
         s->keys.has_client_key = true;
     }
     explicit_bzero(client_key, sizeof(client_key));
+    explicit_bzero(hashed, sizeof(hashed));
     return right ? SCRAM_OK : SCRAM_E_PROOF;
 }
 

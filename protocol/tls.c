@@ -323,6 +323,11 @@ void tls_expect_no_secrets(struct tls *tls)
     SSL_set_default_read_buffer_len(tls->ssl, READ_BUFFER_BYTES);
 }
 
+void tls_expect_secrets(struct tls *tls)
+{
+    SSL_set_options(tls->ssl, SSL_OP_CLEANSE_PLAINTEXT);
+}
+
 enum tls_result tls_handshake(struct tls *tls)
 {
     int ret;

@@ -77,6 +77,9 @@ struct tls_settings {
 struct tls_context;
 struct tls;
 
+/* Once, before anything else of OpenSSL runs: private keys will be in no core dump. */
+void tls_global_init(void);
+
 /* -- the listening side's rules -- */
 
 /* NULL: @err names the file or setting and OpenSSL's reason. */
@@ -119,6 +122,8 @@ MUSTCHECK enum tls_result tls_write(struct tls *tls, const void *buf, size_t len
  * release. So the buffer holds one record, until this is called: from now on no secrets are expected, nothing is wiped, and a
  * read may fetch many records. */
 void tls_expect_no_secrets(struct tls *tls);
+/* Wipes again what is decrypted; also for one that was adopted. */
+void tls_expect_secrets(struct tls *tls);
 /* Best effort, one try: tells the peer that no more will come. */
 void tls_shutdown(struct tls *tls);
 

@@ -250,10 +250,7 @@ static void free_ticket_keys(void *parent, void *keys, CRYPTO_EX_DATA *ad, int i
     (void)index;
     (void)argl;
     (void)argp;
-    if (keys != NULL) {
-        explicit_bzero(keys, sizeof(struct ticket_keys));
-        free(keys);
-    }
+    (void)secret_free(keys, sizeof(struct ticket_keys));
 }
 
 /* Process-wide, as OpenSSL has it; below 0: out of memory. */
@@ -326,25 +323,15 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 
 static bool set_tickets(SSL_CTX *ctx, struct tls_error *err)
 {
-    struct ticket_keys *keys = calloc(1, sizeof(*keys));
+    struct ticket_keys *keys = secret_alloc(sizeof(*keys));
 
     if (keys == NULL || ticket_keys_index() < 0 ||
         SSL_CTX_set_ex_data(ctx, ticket_keys_index(), keys) != 1) {
-        free(keys);
+        keys = secret_free(keys, sizeof(*keys));
         return refuse_text(err, "out of memory");
     }
     return SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket) == 1 ||
            refuse(err, "session", "tickets");
-}
-
-/* An encrypted key must not stop the daemon at a prompt. */
-static int no_passphrase(char *buf, int size, int rwflag, void *arg)
-{
-    (void)buf;
-    (void)size;
-    (void)rwflag;
-    (void)arg;
-    return -1;
 }
 
 static bool set_protocols(SSL_CTX *ctx, const struct tls_settings *s, struct tls_error *err)
@@ -457,11 +444,7 @@ static bool load_own_certificate(SSL_CTX *ctx, const struct tls_settings *s, str
     if (SSL_CTX_use_certificate_chain_file(ctx, s->cert_file) != 1) {
         return refuse(err, "certificate file", s->cert_file);
     }
-    if (SSL_CTX_use_PrivateKey_file(ctx, s->key_file, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(ctx) != 1) {
-        return refuse(err, "key file", s->key_file);
-    }
-    return true;
+    return tls_use_key(ctx, s->key_file, err);
 }
 
 static bool load_client_ca(SSL_CTX *ctx, const struct tls_settings *s, struct tls_error *err)
@@ -499,7 +482,6 @@ static bool configure(SSL_CTX *ctx, const struct tls_settings *s, struct tls_err
         ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER); /* returns the new mask, not a verdict */
     SSL_CTX_set_read_ahead(ctx, 1);                    /* else each record costs two calls */
-    SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
     /* Resumption by ticket only: the client keeps the state, not a cache of ours that peers
      * could fill. */
@@ -540,7 +522,6 @@ bool tls_check_connecting(const struct tls_settings *s, struct tls_error *err)
     bool ok = ctx != NULL || refuse_text(err, "out of memory");
 
     if (ctx != NULL) {
-        SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
     }
     ok = ok && set_ciphers(ctx, s, err);
     if (ok && is_set(s->key_file) && is_set(s->cert_file)) {

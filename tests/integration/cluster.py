@@ -102,8 +102,9 @@ class Certs:
     def _openssl(self, *args):
         subprocess.run(["openssl", *args], cwd=self.folder, check=True, capture_output=True)
 
-    def _key(self, name):
-        self._openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
+    def _key(self, name, rsa=False):
+        kind = ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"] if rsa else ["EC", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        self._openssl("genpkey", "-algorithm", *kind, "-out", f"{name}.key")
         os.chmod(self.folder / f"{name}.key", 0o600)
 
     def _authority(self, name):
@@ -111,9 +112,9 @@ class Certs:
         self._openssl("req", "-x509", "-new", "-key", f"{name}.key", "-subj", f"/CN=pgpoold test {name}",
                       "-days", "30", "-out", f"{name}.crt")
 
-    def sign(self, name, common_name, extension=None):
+    def sign(self, name, common_name, extension=None, rsa=False):
         """Makes NAME.crt and NAME.key for @common_name, signed by our CA; returns both paths."""
-        self._key(name)
+        self._key(name, rsa)
         self._openssl("req", "-new", "-key", f"{name}.key", "-subj", f"/CN={common_name}", "-out", f"{name}.csr")
         args = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
                 "-days", "30", "-out", f"{name}.crt"]

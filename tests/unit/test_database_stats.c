@@ -189,14 +189,14 @@ static void test_credentials_are_wiped(void **state)
     struct pool_user *u = pool_user_new(env, "app");
 
     (void)state;
-    assert_true(secret_set(&u->credentials.password, "secret", 6));
-    memset(u->credentials.md5, 'm', sizeof(u->credentials.md5));
-    memset(&u->credentials.scram, 's', sizeof(u->credentials.scram));
-    u->credentials.scram.has_client_key = true;
-    credentials_wipe(&u->credentials);
-    assert_false(secret_is_set(&u->credentials.password));
-    assert_string_equal(u->credentials.md5, "");
-    assert_false(u->credentials.scram.has_client_key);
+    assert_true(secret_set(&u->credentials->password, "secret", 6));
+    memset(u->credentials->md5, 'm', sizeof(u->credentials->md5));
+    memset(&u->credentials->scram, 's', sizeof(u->credentials->scram));
+    u->credentials->scram.has_client_key = true;
+    credentials_wipe(u->credentials);
+    assert_false(secret_is_set(&u->credentials->password));
+    assert_string_equal(u->credentials->md5, "");
+    assert_false(u->credentials->scram.has_client_key);
     (void)pool_user_free(u);
 }
 

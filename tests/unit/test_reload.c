@@ -200,10 +200,9 @@ static void test_limits(void **state)
     assert_true(pool_of(s, "forced", "x")->limits.forced_user);
     assert_ptr_equal(pool_of(s, "forced", "x"), pool_of(s, "forced", "y"));
     /* Without a password: what that user has proved by a login of its own. */
-    assert_ptr_equal(pool_of(s, "forced", "x")->credentials,
-                     &reload_find_user(s, "u")->credentials);
+    assert_ptr_equal(pool_of(s, "forced", "x")->credentials, reload_find_user(s, "u")->credentials);
     assert_ptr_equal(pool_of(s, "keyed", "x")->credentials,
-                     &reload_find_database(s, "keyed")->forced);
+                     reload_find_database(s, "keyed")->forced);
     server_free(s);
 }
 
@@ -268,7 +267,7 @@ static void test_auto_databases(void **state)
     assert_string_equal(pool_of(s, "any", "x")->user->name, "f");
     assert_string_equal(reload_get_auth_pool(s, db, "x")->user->name, "x");
     assert_ptr_equal(reload_get_auth_pool(s, db, "x")->credentials,
-                     &reload_find_user(s, "x")->credentials);
+                     reload_find_user(s, "x")->credentials);
     server_free(s);
 }
 
@@ -338,11 +337,11 @@ static void test_secrets(void **state)
         print_message("%s\n", secrets[i].name);
         reload_apply_secret(u, NULL, before);
         reload_apply_secret(u, before, now);
-        assert_int_equal(secret_is_set(&u->credentials.password), secrets[i].password != NULL);
+        assert_int_equal(secret_is_set(&u->credentials->password), secrets[i].password != NULL);
         if (secrets[i].password != NULL) {
-            assert_string_equal(u->credentials.password.data, secrets[i].password);
+            assert_string_equal(u->credentials->password.data, secrets[i].password);
         }
-        assert_string_equal(u->credentials.md5, secrets[i].md5);
+        assert_string_equal(u->credentials->md5, secrets[i].md5);
         userlist_free(before);
         userlist_free(now);
     }
@@ -357,13 +356,13 @@ static void test_learnt_keys(void **state)
     struct userlist *list = list_of("\"u\" \"" T_SECRET "\"\n");
 
     (void)state;
-    assert_true(scram_secret_parse(T_SECRET, &u->credentials.scram));
-    u->credentials.scram.has_client_key = true;
+    assert_true(scram_secret_parse(T_SECRET, &u->credentials->scram));
+    u->credentials->scram.has_client_key = true;
     reload_apply_secret(u, list, list);
-    assert_true(u->credentials.scram.has_client_key);
-    u->credentials.scram.stored_key[0] ^= 1;
+    assert_true(u->credentials->scram.has_client_key);
+    u->credentials->scram.stored_key[0] ^= 1;
     reload_apply_secret(u, list, list);
-    assert_false(u->credentials.scram.has_client_key);
+    assert_false(u->credentials->scram.has_client_key);
     userlist_free(list);
     server_free(s);
 }

@@ -80,6 +80,56 @@ static void test_bytes_equal(void **state)
     assert_true(secret_bytes_equal(NULL, NULL, 0));
 }
 
+/* Each size around the limits of the blocks: zeroed, aligned, apart, and zeroed again when it comes back. */
+static void test_memory_for_secrets(void **state)
+{
+    static const size_t sizes[] = {1, 8, 63, 64, 65, 128, 4096, 16383, 16384, 16385, 65536, 300000};
+    uint8_t *at[ARRAY_LEN(sizes)];
+
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+            at[i] = secret_alloc(sizes[i]);
+            assert_non_null(at[i]);
+            assert_int_equal((uintptr_t)at[i] % 16, 0);
+            for (size_t j = 0; j < sizes[i]; j++) {
+                assert_int_equal(at[i][j], 0);
+            }
+            memset(at[i], (int)i + 1, sizes[i]);
+        }
+        for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+            assert_int_equal(at[i][0], i + 1);
+            assert_int_equal(at[i][sizes[i] - 1], i + 1);
+            assert_null(secret_free(at[i], sizes[i]));
+        }
+    }
+    assert_null(secret_free(NULL, 10));
+}
+
+static void test_memory_that_knows_its_size(void **state)
+{
+    static const size_t sizes[] = {0, 1, 48, 49, 5000, 16368};
+    char elsewhere = 'x';
+    char *heap = test_malloc(100);
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        char *at = secret_alloc_sized(sizes[i]);
+
+        assert_non_null(at);
+        assert_int_equal((uintptr_t)at % 16, 0);
+        assert_int_equal(secret_size(at), sizes[i]);
+        assert_true(secret_owns(at));
+        memset(at, 'y', sizes[i]);
+        secret_free_sized(at);
+    }
+    assert_null(secret_alloc_sized(16369));
+    assert_false(secret_owns(NULL));
+    assert_false(secret_owns(&elsewhere));
+    assert_false(secret_owns(heap));
+    test_free(heap);
+}
+
 /* Draws of every size, across the refills of the pool behind: no two alike, no run of zeros. */
 static void test_random_bytes_do_not_repeat(void **state)
 {
@@ -111,6 +161,8 @@ int main(void)
         cmocka_unit_test(test_equality),
         cmocka_unit_test(test_set_replaces_and_terminates),
         cmocka_unit_test(test_bytes_equal),
+        cmocka_unit_test(test_memory_for_secrets),
+        cmocka_unit_test(test_memory_that_knows_its_size),
         cmocka_unit_test(test_random_bytes_do_not_repeat),
     };
 
