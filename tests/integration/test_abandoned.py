@@ -22,6 +22,11 @@ def one_server(request, pgpoold, pg):
     return pgpoold(pool_mode=request.param, default_pool_size=1, databases=one_database(pg))
 
 
+@pytest.fixture(params=["session", "transaction", "statement"])
+def any_server(request, pgpoold, pg):
+    return pgpoold(pool_mode=request.param, default_pool_size=1, databases=one_database(pg))
+
+
 def reset(client):
     """The socket is closed so that the peer sees a reset."""
     client.sock.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SO_LINGER
@@ -33,13 +38,13 @@ def rows(pg):
 
 
 @pytest.mark.parametrize("leave", [lambda c: c.close(), reset], ids=["closed", "reset"])
-def test_an_abandoned_query_is_cancelled_and_its_server_used_again(one_server, pg, wire, eventually, leave):
-    client = wire(one_server)
+def test_an_abandoned_query_is_cancelled_and_its_server_used_again(any_server, pg, wire, eventually, leave):
+    client = wire(any_server)
     pid = backend_pid(client)
     client.send(query(SLEEPS))
     wait_running(pg, SLEEPS)
     leave(client)
-    assert backend_pid(wire(one_server)) == pid
+    assert backend_pid(wire(any_server)) == pid
     assert pg.n_connections("test") == 1
 
 
@@ -52,12 +57,12 @@ def stuff(client, sql):
 
 
 @pytest.mark.parametrize("leave", [lambda c: c.close(), reset], ids=["closed", "reset"])
-def test_a_client_that_leaves_behind_a_full_pipeline_gives_its_server_back(one_server, wire, eventually, leave):
-    client = wire(one_server)
+def test_a_client_that_leaves_behind_a_full_pipeline_gives_its_server_back(any_server, wire, eventually, leave):
+    client = wire(any_server)
     stuff(client, "SELECT repeat('z', 1000)")
     leave(client)
-    assert wire(one_server).run("SELECT 1") == [("1",)]
-    eventually(lambda: clients(one_server) <= 1)
+    assert wire(any_server).run("SELECT 1") == [("1",)]
+    eventually(lambda: clients(any_server) <= 1)
 
 
 def test_an_abandoned_query_holds_its_place_until_it_has_ended(pgpoold, pg, wire):

@@ -29,6 +29,7 @@ def faulty(pgpoold, pg, worker_dir, library, certs):
         daemon = pgpoold(start=False, databases={
             "test": f"host={pg.host} port={pg.port} pool_size=2",
             "session": f"host={pg.host} port={pg.port} dbname=test pool_mode=session",
+            "statement": f"host={pg.host} port={pg.port} dbname=test pool_mode=statement",
         }, **{"pool_mode": "transaction", "auth_type": "scram-sha-256", "server_login_retry": 0.1,
               "client_tls_sslmode": "allow", "client_tls_cert_file": certs.server,
               "client_tls_key_file": certs.server_key, "server_tls_sslmode": "prefer", **options})
@@ -38,9 +39,9 @@ def faulty(pgpoold, pg, worker_dir, library, certs):
     return make
 
 
-def scram(daemon, **how):
+def scram(daemon, database="test", **how):
     client = Client.connect(daemon.host, daemon.port)
-    client.login("scram_user", "test", PASSWORDS["scram_user"], **how)
+    client.login("scram_user", database, PASSWORDS["scram_user"], **how)
     return client
 
 
@@ -131,6 +132,24 @@ def cancelling(daemon, clients):
     client.result()
 
 
+def single_statements(daemon, clients):
+    """pool_mode=statement"""
+    clients.append(scram(daemon, "statement"))
+    clients.append(scram(daemon, "statement"))
+    clients[0].run("LISTEN a")
+    clients[1].run("NOTIFY a, 'one'")
+    clients[0].send(parse("s", "SELECT $1::text"), bind("", "s", ["v"]), execute(), sync())
+    clients[0].result()
+    clients[0].send(query("COPY (SELECT 1) TO STDOUT"), query("SELECT 1/0"), query("SELECT pg_sleep(0.01)"))
+    for _ in range(3):
+        clients[0].result()
+    try:
+        clients[1].query("BEGIN")
+        raise AssertionError("BEGIN in statement mode")
+    except (Closed, ServerError):
+        pass
+
+
 def lost(daemon, clients):
     for i in range(3):
         clients.append(scram(daemon))
@@ -165,7 +184,7 @@ def reloading(daemon, clients):
 
 
 SESSIONS = (a_login, a_login_over_tls, a_server_login, queries, prepared_statements, listening, copying, cancelling, lost,
-            the_console, reloading)
+            single_statements, the_console, reloading)
 
 
 def play(session, daemon):
