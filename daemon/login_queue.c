@@ -2,7 +2,7 @@
 #include "daemon/login_queue.h"
 
 /* Of one turn; a step that has begun is finished, so a turn may take one RSA signature longer. */
-#define LOGIN_TURN_US ((usec_t)200)
+#define LOGIN_TURN_US ((usec_t)100)
 /* In a shorter line it is cheaper to hear again in each turn that they are readable than to tell epoll twice. */
 #define SHORT_LINE 16
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -16,15 +17,44 @@ import time
 import measure
 from processes import (PASSWORD, Failed, NullServer, Postgres, Processes, free_port, make_certificates, scram_verifier,
                        tail_of, wait_for_port)
-from run import ROOT, build_programs
+from run import ROOT, build_programs, build_turns
 
 SPARE_FDS = 500  # of a daemon beside its clients
+
+
+class Turns:
+    """How long the turns of a daemon's event loop were: turns.c, preloaded, writes it into a file."""
+
+    STEP_US = 10
+    N_STEPS = 2000
+
+    def __init__(self, load):
+        library = shutil.copy(build_turns(), load.procs.path("turns.so"))
+        self.file = load.procs.write("turns", "")  # the daemon's user may write it
+        self.env = {**os.environ, "LD_PRELOAD": library, "TURNS_FILE": self.file}
+
+    def read(self):
+        with open(self.file, "rb") as f:
+            n, total, longest, *lengths = struct.unpack(f"={3 + self.N_STEPS}Q", f.read())
+        return n, total, longest, lengths
+
+    def since(self, before):
+        """Mean, the length below which 99 % of the time was spent (who comes at any moment meets long turns more often than
+        short ones), and the longest since the start, in us."""
+        n, total, longest, lengths = self.read()
+        lengths = [now - then for now, then in zip(lengths, before[3])]
+        spent = [count * (i + 0.5) for i, count in enumerate(lengths)]
+        so_far, i = 0.0, 0
+        while i < self.N_STEPS - 1 and so_far + spent[i] < 0.99 * sum(spent):
+            so_far += spent[i]
+            i += 1
+        return (total - before[1]) / max(1, n - before[0]), (i + 1) * self.STEP_US, longest
 
 
 class Daemon:
     """A pgpoold with the settings that a load wants."""
 
-    def __init__(self, load, name, database, **settings):
+    def __init__(self, load, name, database, env=None, **settings):
         self.procs = load.procs
         self.port = free_port()
         self.unix = load.procs.new_folder(name)
@@ -38,7 +68,7 @@ class Daemon:
                     "client_tls_cert_file": load.procs.path("ec.crt"), **settings}
         ini = load.procs.write(name + ".ini", f"[databases]\nbench = {database} user=bench\n[pgpoold]\n" +
                                "".join(f"{k} = {v}\n" for k, v in settings.items()))
-        self.child = load.procs.start(load.procs.as_user([load.program, ini]), name + ".log", load.procs.pooler_cpus)
+        self.child = load.procs.start(load.procs.as_user([load.program, ini]), name + ".log", load.procs.pooler_cpus, env=env)
         wait_for_port(self.port, self.child)
         self.pid = self.child.pid
 
@@ -57,13 +87,16 @@ class Loads:
         self.procs = procs
         self.programs = build_programs()
         self.program = shutil.copy(args.pgpoold, procs.path("pgpoold"))
+        self.leisurely = ["chrt", "--other" if args.boost else "--idle", "0"]
         make_certificates(procs)
 
-    def clients(self, daemon, *args, apart=False, unix=False):
-        """@apart: in a session of its own, which the kernel's scheduler weighs against ours as a whole (autogroup)."""
+    def clients(self, daemon, *args, leisurely=False, unix=False):
+        """@leisurely: leaves the CPU to whoever else of ours wants it, at once."""
         args = ["--host", daemon.unix if unix else "127.0.0.1", "--port", daemon.port, "--database", "bench", *args]
         program = self.programs["loadgen"]
-        return measure.Load(self.procs, "setsid", [program, *args]) if apart else measure.Load(self.procs, program, args)
+        if leisurely:
+            return measure.Load(self.procs, self.leisurely[0], [*self.leisurely[1:], program, *args])
+        return measure.Load(self.procs, program, args)
 
     def null_database(self, pool_size):
         server = NullServer(self.procs, self.programs["nullserver"])
@@ -116,37 +149,61 @@ class Loads:
         print(f"idle: {a.idle} clients on Unix sockets of {n_daemons} daemons (at most {most} descriptors each): "
               f"{grown / a.idle:.0f} bytes each, {cpu * 1e6:.0f} us CPU a second in all", flush=True)
 
-    def storm(self):
-        """The storm's generator is kept apart from the one that measures: both share what CPUs the daemon leaves."""
-        a = self.args
-        daemon = Daemon(self, "storm", self.null_database(20), auth_type="scram-sha-256", client_tls_sslmode="allow",
-                        max_client_conn=a.storm + 200, client_login_timeout=0)
-        work = ("--mode", "simple", "--clients", 100, "--pause", 10, "--hold", "--warmup", 500)
-        before = []
-        for _ in range(3):
-            load = self.clients(daemon, *work, "--duration", 3000)
-            load.wait_ready()
-            load.go()
-            before.append(load.finish())
-        calm = sorted(before, key=lambda f: f["p99_us"])[1]
-        load = self.clients(daemon, *work, "--duration", 600000)
+    def at_work(self, daemon, during=None):
+        """100 clients with pauses, for three seconds or for as long as during() takes. Returns the generator's figures and
+        those of the daemon's turns meanwhile."""
+        load = self.clients(daemon, "--mode", "simple", "--clients", 100, "--pause", 10, "--hold", "--warmup", 500,
+                            "--duration", 600000 if during else 3000)
         load.wait_ready()
+        before = daemon.turns.read()
         load.go()
-        cpu = daemon.cpu_s()
-        started = time.monotonic()
-        storm = self.clients(daemon, "--mode", "idle", "--tls", "--clients", a.storm, "--connecting", a.storm, "--hold",
-                             apart=True)
-        storm.wait_ready()
-        seconds = time.monotonic() - started
-        load.child.send_signal(signal.SIGINT)
-        busy = load.finish()
-        cpu = daemon.cpu_s() - cpu
-        print(f"storm: {a.storm} logins at once (SCRAM over TLS) in {seconds:.1f} s, {a.storm / seconds:.0f}/s, daemon "
-              f"{cpu / seconds * 100:.0f} % of a CPU; 100 clients at work: {calm['tps']:.0f}/s before, {busy['tps']:.0f}/s "
-              f"while; p50 {calm['p50_us'] / 1000:.2f} -> {busy['p50_us'] / 1000:.2f} ms, p99 "
-              f"{calm['p99_us'] / 1000:.2f} -> {busy['p99_us'] / 1000:.2f} ms, ratio "
-              f"{busy['p99_us'] / max(calm['p99_us'], 1):.1f}; longest {busy['max_us'] / 1000:.1f} ms; no error", flush=True)
-        self.procs.stop(storm.child)
+        if during:
+            during()
+            load.child.send_signal(signal.SIGINT)
+        return load.finish(), daemon.turns.since(before)
+
+    def calm(self, daemon):
+        return sorted((self.at_work(daemon) for _ in range(3)), key=lambda r: r[0]["p99_us"])[1]
+
+    def storm(self):
+        """The storm's generator has what CPU time the others on its CPU leave, so that it does not stand for an application's
+        hosts in the way of those who are measured. What a busy CPU alone does to them is measured as well: a program that
+        does nothing but spin takes its place, and there is no storm."""
+        a = self.args
+        turns = Turns(self)
+        daemon = Daemon(self, "storm", self.null_database(20), env=turns.env, auth_type="scram-sha-256",
+                        client_tls_sslmode="allow", max_client_conn=a.storm + 200, client_login_timeout=0,
+                        client_tls_key_file=self.procs.path(a.key + ".key"), client_tls_cert_file=self.procs.path(a.key + ".crt"))
+        daemon.turns = turns
+        calm, calm_turns = self.calm(daemon)
+        spinner = self.procs.start([*self.leisurely, sys.executable, "-c", "while True: pass"], "spin.log",
+                                   self.procs.load_cpus)
+        crowded, _ = self.calm(daemon)
+        self.procs.stop(spinner)
+        storms = []
+
+        def rage():
+            cpu = daemon.cpu_s()
+            started = time.monotonic()
+            storms.append(self.clients(daemon, "--mode", "idle", "--tls", "--clients", a.storm, "--connecting", a.storm,
+                                       "--hold", leisurely=True))
+            storms[0].wait_ready()
+            storms.append(time.monotonic() - started)
+            storms.append(daemon.cpu_s() - cpu)
+
+        busy, busy_turns = self.at_work(daemon, rage)
+        child, seconds, cpu = storms
+        print(f"storm: {a.storm} logins at once (SCRAM over TLS, {a.key.upper()}) in {seconds:.1f} s, {a.storm / seconds:.0f}/s, "
+              f"daemon {cpu / seconds * 100:.0f} % of a CPU; 100 clients at work, no error:")
+        for name, f in (("calm", calm), ("calm, CPU of the clients busy", crowded), ("storm", busy)):
+            print(f"  {name:30} {f['tps']:6.0f}/s  p50 {f['p50_us'] / 1000:6.2f} ms  p99 {f['p99_us'] / 1000:6.2f} ms  longest "
+                  f"{f['max_us'] / 1000:6.1f} ms")
+        for name, t in (("calm", calm_turns), ("storm", busy_turns)):
+            print(f"  turns of the daemon, {name:9} mean {t[0]:5.0f} us, 99 % of the time in turns below {t[1]} us of CPU"
+                  + (f", longest {t[2]} us" if t is busy_turns else ""))
+        print(f"  p99 in the storm: {busy['p99_us'] / max(calm['p99_us'], 1):.1f} times the calm one, "
+              f"{busy['p99_us'] / max(crowded['p99_us'], 1):.1f} times that beside a busy CPU", flush=True)
+        self.procs.stop(child.child)
 
 
 def take_arguments():
@@ -159,15 +216,19 @@ def take_arguments():
     p.add_argument("--servers", type=int, default=50)
     p.add_argument("--idle", type=int, default=50000)
     p.add_argument("--storm", type=int, default=5000)
-    p.add_argument("--boost", action="store_true", help="daemon and clients come before the processes of other sessions (root)")
+    p.add_argument("--key", choices=["ec", "rsa"], default="ec", help="of the storm's certificate")
+    p.add_argument("--boost", action="store_true", help="real-time priority: what else the machine does is not measured (root)")
     p.add_argument("--no-pin", action="store_true", help="do not give the daemon a CPU of its own")
     return p.parse_args()
 
 
 def boost():
-    """On a busy machine what is to be measured is the daemon, not the neighbours. Only root may."""
-    with open("/proc/self/autogroup", "w", encoding="ascii") as f:
-        f.write("-15")
+    """On a busy machine what is to be measured is the daemon, not the neighbours. Only root may. The storm's generator comes
+    behind ours (--other), but before the processes of other sessions."""
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    if os.path.exists("/proc/self/autogroup"):
+        with open("/proc/self/autogroup", "w", encoding="ascii") as f:
+            f.write("-15")
 
 
 def main():

@@ -48,6 +48,16 @@ def build_programs():
     return paths
 
 
+def build_turns():
+    """What measures the turns of a daemon's loop: turns.c. Returns its path."""
+    path = os.path.join(ROOT, "build", "bench", "turns.so")
+    source = os.path.join(HERE, "turns.c")
+    if not os.path.exists(path) or os.path.getmtime(path) < os.path.getmtime(source):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        subprocess.run([os.environ.get("CC", "cc"), *CFLAGS, "-shared", "-fPIC", source, "-o", path], check=True)
+    return path
+
+
 def take_arguments():
     p = argparse.ArgumentParser(description="pgpoold beside PgBouncer on the same work.")
     p.add_argument("--quick", action="store_true", help="about a minute instead of at most ten")

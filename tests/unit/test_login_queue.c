@@ -40,7 +40,7 @@ static void on_turn(struct login_turn *turn)
 static int set_up(void **state)
 {
     (void)state;
-    f = (struct fixture){.now_us = 1000000, .step_us = 120, .loop = loop_new()};
+    f = (struct fixture){.now_us = 1000000, .step_us = 60, .loop = loop_new()};
     clock_fake(f.now_us);
     login_queue_init(&f.queue, f.loop, on_turn);
     return 0;
@@ -69,9 +69,9 @@ static void test_open_until_the_time_is_spent(void **state)
 {
     (void)state;
     assert_true(login_queue_is_open(&f.queue));
-    spend(120);
+    spend(60);
     assert_true(login_queue_is_open(&f.queue));
-    spend(120);
+    spend(60);
     assert_false(login_queue_is_open(&f.queue));
 }
 
@@ -87,7 +87,7 @@ static void test_first_come_first_served_and_few_in_a_turn(void **state)
     assert_int_equal(f.n_done, N_LOGINS);
     for (unsigned i = 0; i < N_LOGINS; i++) {
         assert_int_equal(f.order[i], i);
-        assert_int_equal(f.turn_of[i] - f.turn_of[0], i / 2); /* 120 us each, 200 us a turn */
+        assert_int_equal(f.turn_of[i] - f.turn_of[0], i / 2); /* 60 us each, 100 us a turn */
     }
 }
 
