@@ -149,7 +149,7 @@ def test_floods_of_cancels_and_of_logins(pgpoold, pg, eventually):
 
 
 def test_half_open_connections_go_with_the_login_timeout(pgpoold, pg, eventually):
-    daemon = pgpoold(databases=one_database(pg), client_login_timeout=1, listen_backlog=4096, log_disconnections=0,
+    daemon = pgpoold(databases=one_database(pg), client_login_timeout=2, listen_backlog=4096, log_disconnections=0,
                      max_client_conn=1000)
     good = Good(daemon)
     with contextlib.ExitStack() as stack:

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from programs import MODES, run, start
+from waiting import PATIENCE
 
 
 @pytest.fixture(params=MODES)
@@ -110,7 +111,7 @@ def test_watch_repeats_a_query(daemon, eventually):
         while ticks < 3:
             ticks += process.stdout.readline() == "tick\n"
         process.send_signal(signal.SIGINT)
-        process.communicate("\\q\n", 10)
+        process.communicate("\\q\n", PATIENCE)
     eventually(lambda: not daemon.show("clients", user="app"))
 
 
@@ -120,7 +121,7 @@ def test_an_interrupt_cancels_the_query(daemon, pg, eventually):
         process.stdin.flush()
         (active,) = eventually(lambda: [a for a in pg.activity("test") if a["state"] == "active"])
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=PATIENCE)
     assert "canceling statement due to user request" in err
     assert psql(daemon, "-Atc", "SELECT pg_backend_pid()").stdout == f"{active['pid']}\n"
 
