@@ -435,6 +435,10 @@ static void on_io(struct loop_io *io, unsigned events)
 {
     struct client *c = container_of(container_of(io, struct conn, io), struct client, conn);
 
+    if (UNLIKELY((events & LOOP_HANGUP) != 0)) {
+        client_close_quiet(c, "client unexpected eof");
+        return;
+    }
     if ((events & LOOP_WRITE) != 0) {
         conn_on_writable(&c->conn, c->server->loop);
         if (UNLIKELY(c->conn.broken)) { /* while it is on hold nobody would read that it has left */

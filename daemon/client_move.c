@@ -78,6 +78,7 @@ bool client_freeze(struct client *c)
     }
     c->hold = HOLD_TAKEOVER;
     conn_want_read(&c->conn, c->server->loop, false);
+    conn_watch_end(&c->conn, c->server->loop, false);
     return true;
 }
 

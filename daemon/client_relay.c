@@ -510,10 +510,11 @@ static void update_reading(struct client *c)
 {
     size_t kept = c->in != NULL ? c->in->len : 0;
     bool holds = c->hold != HOLD_NONE || c->state == CLIENT_LOGIN;
+    bool reads = c->hold != HOLD_TAKEOVER && (!holds || kept < HOLD_MAX_BYTES);
 
     if (c->state != CLIENT_CLOSED) {
-        conn_want_read(&c->conn, c->server->loop,
-                       c->hold != HOLD_TAKEOVER && (!holds || kept < HOLD_MAX_BYTES));
+        conn_want_read(&c->conn, c->server->loop, reads);
+        conn_watch_end(&c->conn, c->server->loop, !reads && c->hold == HOLD_LEASE);
     }
 }
 

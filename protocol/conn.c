@@ -39,6 +39,7 @@ void conn_done(struct conn *c, struct loop *loop)
         return;
     }
     loop_io_stop(loop, &c->io);
+    conn_watch_end(c, loop, false); /* the descriptor may live on in another process */
     if (c->tls != NULL) {
         c->tls = tls_free(c->tls);
     }
@@ -96,6 +97,16 @@ void conn_want_read(struct conn *c, struct loop *loop, bool want)
 void conn_set_rank(struct conn *c, struct loop *loop, enum loop_rank rank)
 {
     loop_io_set_rank(loop, &c->io, rank);
+}
+
+void conn_set_watch_end(struct conn *c, struct loop *loop, bool want)
+{
+    if (want) {
+        c->watches_end = loop_io_watch_end(loop, &c->io);
+        return;
+    }
+    loop_io_unwatch_end(loop, &c->io);
+    c->watches_end = false;
 }
 
 void conn_set_tls(struct conn *c, struct tls *tls)

@@ -34,6 +34,7 @@ struct conn {
     bool reading;         /* the owner wants to read */
     bool tls_wants_write; /* a TLS read or handshake step waits for room in the socket */
     bool broken;          /* a write failed: nothing more is written */
+    bool watches_end;     /* the owner hears of its end although it does not read */
 };
 
 /* @fd: non-blocking; owned from now on. Nothing is watched until conn_want_read(). */
@@ -104,5 +105,15 @@ static inline size_t conn_queued(const struct conn *c)
 
 /* Back-pressure: shall the watcher report readable? Cheap when nothing changes. */
 void conn_want_read(struct conn *c, struct loop *loop, bool want);
+
+/* While it is not read: shall the owner's callback hear by LOOP_HANGUP that the peer has closed? Costs a syscall at each change;
+ * without memory for it the end shows when it is read. */
+void conn_set_watch_end(struct conn *c, struct loop *loop, bool want);
+static inline void conn_watch_end(struct conn *c, struct loop *loop, bool want)
+{
+    if (UNLIKELY(c->watches_end != want)) {
+        conn_set_watch_end(c, loop, want);
+    }
+}
 
 #endif

@@ -7,6 +7,10 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define ENDS_PER_TURN 64
 
 struct loop {
     struct ev_loop *ev;
@@ -17,6 +21,7 @@ struct loop {
         *again; /* to be called once more in the next turn; NULL entries were stopped since */
     size_t n_again;
     size_t cap_again;
+    struct loop_io ends; /* an epoll descriptor of our own: libev asks for no hang-ups */
     struct loop_deferred *first;
     struct loop_deferred **last;
     uint64_t turns;
@@ -175,6 +180,24 @@ static void on_prepare(struct ev_loop *ev, struct ev_prepare *w, int revents)
     }
 }
 
+/* One at a time, since a callback may unwatch any other. */
+static void on_ends(struct loop_io *io, unsigned events)
+{
+    struct epoll_event e;
+    struct loop_io *ended;
+    loop_io_fn fn;
+
+    (void)events;
+    for (unsigned i = 0; i < ENDS_PER_TURN; i++) {
+        if (epoll_wait(loop_io_fd(io), &e, 1, 0) != 1) {
+            return;
+        }
+        ended = e.data.ptr;
+        memcpy(&fn, &ended->ev.data, sizeof(fn));
+        fn(ended, LOOP_HANGUP);
+    }
+}
+
 struct loop *loop_new(void)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
@@ -200,6 +223,12 @@ struct loop *loop_new(void)
     ev_prepare_start(loop->ev, &loop->prepare);
     ev_unref(loop->ev);
     clock_update();
+    loop_io_init(&loop->ends, epoll_create1(EPOLL_CLOEXEC), on_ends);
+    if (loop_io_fd(&loop->ends) < 0) {
+        fatal_exit("event loop: epoll is not available");
+    }
+    loop_io_want(loop, &loop->ends, LOOP_READ);
+    ev_unref(loop->ev);
     return loop;
 }
 
@@ -209,6 +238,9 @@ struct loop *loop_free(struct loop *loop)
         return NULL;
     }
     run_deferred(loop);
+    ev_ref(loop->ev);
+    loop_io_stop(loop, &loop->ends);
+    (void)close(loop_io_fd(&loop->ends)); /* nothing is written to it */
     ev_ref(loop->ev);
     ev_prepare_stop(loop->ev, &loop->prepare);
     ev_ref(loop->ev);
@@ -310,6 +342,19 @@ void loop_io_set_rank(struct loop *loop, struct loop_io *io, enum loop_rank rank
     if (pending != 0) {
         ev_feed_event(loop->ev, &io->ev, pending);
     }
+}
+
+bool loop_io_watch_end(struct loop *loop, struct loop_io *io)
+{
+    struct epoll_event e = {.events = EPOLLRDHUP, .data = {.ptr = io}};
+
+    return epoll_ctl(loop_io_fd(&loop->ends), EPOLL_CTL_ADD, loop_io_fd(io), &e) == 0;
+}
+
+void loop_io_unwatch_end(struct loop *loop, struct loop_io *io)
+{
+    /* Cannot fail for one that is watched. */
+    (void)epoll_ctl(loop_io_fd(&loop->ends), EPOLL_CTL_DEL, loop_io_fd(io), NULL);
 }
 
 void loop_io_again(struct loop *loop, struct loop_io *io)

@@ -20,6 +20,7 @@ enum loop_events {
     LOOP_NONE = 0,
     LOOP_READ = EV_READ,
     LOOP_WRITE = EV_WRITE,
+    LOOP_HANGUP = 4, /* of loop_io_watch_end() only */
 };
 
 struct loop_io;
@@ -84,6 +85,11 @@ enum loop_rank {
     LOOP_USUAL = 0,
 };
 void loop_io_set_rank(struct loop *loop, struct loop_io *io, enum loop_rank rank);
+/* Calls @io's callback with LOOP_HANGUP when its peer has closed the connection, for one that is not read. What the peer has
+ * sent before may still be there, or on its way. It is told until loop_io_unwatch_end(), which must come before close(2) and
+ * before @io moves. false: no memory for it. */
+MUSTCHECK bool loop_io_watch_end(struct loop *loop, struct loop_io *io);
+void loop_io_unwatch_end(struct loop *loop, struct loop_io *io);
 static inline int loop_io_fd(const struct loop_io *io)
 {
     return io->ev.fd;

@@ -238,6 +238,33 @@ def test_a_client_lost_in_the_queue_is_forgotten(pgpoold, pg, wire, eventually, 
     assert wire(daemon).run("SELECT count(*) FROM abandoned") == [("0",)]
 
 
+@pytest.mark.parametrize("over", ["tcp", "unix", "tls"])
+@pytest.mark.parametrize("leave", [lambda c: c.close(), reset], ids=["closed", "reset"])
+def test_a_client_lost_in_the_queue_with_half_a_large_message_is_forgotten(pgpoold, pg, wire, eventually, certs, over, leave):
+    """It is not read any more by then. What it has sent fits into the sockets."""
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=1, databases=one_database(pg), client_tls_sslmode="allow",
+                     client_tls_cert_file=certs.server, client_tls_key_file=certs.server_key)
+    with wire(daemon) as holder:
+        holder.run("BEGIN")
+        for _ in range(2):  # the first one's end takes nothing from the second
+            gone = wire(daemon, login=False, host=daemon.socket_dir if over == "unix" else None)
+            if over == "tls":
+                assert gone.ask_tls() == "S"
+                gone.start_tls()
+            gone.login()
+            gone.send(query(f"SELECT '{'x' * 200_000}'")[:90_000])
+            eventually(lambda: clients(daemon, "waiting") == 1)
+            leave(gone)
+            eventually(lambda: clients(daemon, "waiting") == 0)
+        stays = wire(daemon)
+        large = query(f"SELECT length('{'x' * 200_000}')")
+        stays.send(large[:90_000])
+        eventually(lambda: clients(daemon, "waiting") == 1)
+        holder.run("COMMIT")
+    stays.send(large[90_000:])
+    assert stays.result().rows == [("200000",)]
+
+
 def test_many_clients_that_vanish_leave_the_pool_whole(pgpoold, pg, wire, eventually):
     daemon = pgpoold(pool_mode="transaction", default_pool_size=3, databases=one_database(pg))
 

@@ -593,6 +593,54 @@ static void test_in_the_order_of_their_ranks(void **state)
     end_close(&b);
 }
 
+static void on_hangup(struct loop_io *io, unsigned events)
+{
+    struct end *e = container_of(io, struct end, io);
+
+    assert_int_equal(events, LOOP_HANGUP);
+    note(e->letter);
+    loop_io_unwatch_end(loop, &e->io);
+    if (e->other != NULL) {
+        loop_io_unwatch_end(loop, &e->other->io);
+        loop_stop(loop);
+    }
+}
+
+/* What is not read is heard to end, once; bytes alone are not told, nor is one that another's callback has unwatched. */
+static void test_the_end_of_what_is_not_read(void **state)
+{
+    struct ticker k = {0};
+    struct end ends[3];
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(ends); i++) {
+        end_open(&ends[i], (char)('a' + i), on_hangup);
+        assert_true(loop_io_watch_end(loop, &ends[i].io));
+        assert_int_equal(write(ends[i].fds[1], "x", 1), 1);
+    }
+    ticker_set(&k, 'z', 3000, true);
+    loop_run(loop);
+    assert_string_equal(trace, "z");
+    (void)close(ends[0].fds[1]);
+    ends[0].fds[1] = -1;
+    ticker_set(&k, 'z', 3000, true);
+    loop_run(loop);
+    assert_string_equal(trace, "zaz");
+    ends[1].other = &ends[2];
+    ends[2].other = &ends[1];
+    for (unsigned i = 1; i < ARRAY_LEN(ends); i++) {
+        (void)close(ends[i].fds[1]);
+        ends[i].fds[1] = -1;
+    }
+    loop_run(loop);
+    ticker_set(&k, 'z', 3000, true);
+    loop_run(loop);
+    assert_int_equal(strlen(trace), strlen("zaz") + 2); /* either of the two, and the ticker */
+    for (unsigned i = 0; i < ARRAY_LEN(ends); i++) {
+        end_close(&ends[i]);
+    }
+}
+
 #define LOOP_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -618,6 +666,7 @@ int main(void)
         LOOP_TEST(test_signal),
         LOOP_TEST(test_wakeup_from_another_thread),
         LOOP_TEST(test_in_the_order_of_their_ranks),
+        LOOP_TEST(test_the_end_of_what_is_not_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
