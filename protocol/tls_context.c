@@ -327,7 +327,7 @@ static bool set_tickets(SSL_CTX *ctx, struct tls_error *err)
 
     if (keys == NULL || ticket_keys_index() < 0 ||
         SSL_CTX_set_ex_data(ctx, ticket_keys_index(), keys) != 1) {
-        keys = secret_free(keys, sizeof(*keys));
+        (void)secret_free(keys, sizeof(*keys));
         return refuse_text(err, "out of memory");
     }
     return SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket) == 1 ||

@@ -95,7 +95,7 @@ static bool read_file(const char *name, struct secret *ret)
         errno = EFBIG;
     }
     ok = n == 0 && secret_set(ret, room, len);
-    room = secret_free(room, KEY_FILE_MAX_BYTES);
+    (void)secret_free(room, KEY_FILE_MAX_BYTES);
     if (fd >= 0) {
         (void)close(fd); /* only read from; errno is not asked for when it worked */
     }
