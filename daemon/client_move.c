@@ -173,7 +173,7 @@ static bool put_in(struct client *c, struct takeover_bytes bytes)
     if (c->in == NULL) {
         return false;
     }
-    c->in->max = (size_t)MSG_GATHER_MAX_BYTES + 4 * ENV_SCRATCH_BYTES;
+    c->in->max = (size_t)MSG_GATHER_MAX_BYTES + 2 * ENV_SCRATCH_BYTES;
     return buf_append(c->in, bytes.data, bytes.len);
 }
 

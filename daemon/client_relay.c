@@ -459,7 +459,7 @@ static void keep(struct client *c, const uint8_t *data, size_t len)
 
         c->in = s->n_spare > 0 ? s->spare[--s->n_spare] : calloc(1, sizeof(*c->in));
         if (c->in != NULL) {
-            c->in->max = (size_t)MSG_GATHER_MAX_BYTES + 4 * ENV_SCRATCH_BYTES;
+            c->in->max = (size_t)MSG_GATHER_MAX_BYTES + 2 * ENV_SCRATCH_BYTES;
         }
     }
     if (c->in == NULL || !buf_append(c->in, data, len)) {
@@ -505,8 +505,8 @@ static void work_on_kept(struct client *c)
     c->in = in;
 }
 
-/* Is the client to be read now? While on hold only so much that a loss of the connection shows. */
-static void update_reading(struct client *c)
+/* While on hold only so much that a loss of the connection shows. */
+void relay_update_reading(struct client *c)
 {
     size_t kept = c->in != NULL ? c->in->len : 0;
     bool holds = c->hold != HOLD_NONE || c->state == CLIENT_LOGIN;
@@ -524,7 +524,7 @@ void relay_go_on(struct client *c)
         return;
     }
     work_on_kept(c);
-    update_reading(c);
+    relay_update_reading(c);
 }
 
 /* --- the loop --- */
@@ -560,22 +560,30 @@ void client_relay_readable(struct client *c)
     unsigned turns = env->settings.read_turns > 0 ? env->settings.read_turns : UINT32_MAX;
 
     for (;;) {
-        ssize_t n = conn_read(&c->conn, env->loop, env->scratch, ENV_SCRATCH_BYTES);
+        if (UNLIKELY(c->conn.is_bulk) && client_is_bulk(c)) {
+            if (!client_move_bulk(c)) {
+                return;
+            }
+        } else {
+            ssize_t n = conn_read(&c->conn, env->loop, env->scratch, ENV_SCRATCH_BYTES);
 
-        if (n == CONN_AGAIN) {
-            return;
-        }
-        if (n < 0) {
-            client_close_quiet(c, "client unexpected eof");
-            return;
-        }
-        take(c, env->scratch, (size_t)n);
-        if (c->state == CLIENT_CLOSED) {
-            return;
-        }
-        update_reading(c);
-        if (!c->conn.reading || ((size_t)n < ENV_SCRATCH_BYTES && !conn_has_pending(&c->conn))) {
-            return;
+            if (n == CONN_AGAIN) {
+                return;
+            }
+            if (n < 0) {
+                client_close_quiet(c, "client unexpected eof");
+                return;
+            }
+            take(c, env->scratch, (size_t)n);
+            if (c->state == CLIENT_CLOSED) {
+                return;
+            }
+            relay_update_reading(c);
+            if (!c->conn.reading ||
+                ((size_t)n < ENV_SCRATCH_BYTES && !conn_has_pending(&c->conn))) {
+                return;
+            }
+            conn_begin_bulk(&c->conn);
         }
         if (--turns == 0) {
             if (conn_has_pending(&c->conn)) {

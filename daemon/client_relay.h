@@ -44,6 +44,14 @@ void relay_hold(struct relay *r, enum client_hold why);
 /* The hold is over (c->hold was cleared): works on what was kept. */
 void relay_go_on(struct client *c);
 
+/* Is the client to be read now? */
+void relay_update_reading(struct client *c);
+
+/* client_bulk.c. Does it send much of a COPY, which may be moved to the server without being read? */
+bool client_is_bulk(const struct client *c);
+/* Moves some of it. false: there is nothing more now, or no room for it; true: go on, perhaps it is no bulk any more. */
+MUSTCHECK bool client_move_bulk(struct client *c);
+
 /* client_lease.c: one of the things that a held ReadyForQuery waits for, the hub, is over. */
 void client_ready_go_on(struct client *c);
 

@@ -256,6 +256,12 @@ void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_
 void backend_on_io(struct loop_io *io, unsigned events);
 /* backend_read.c: what the server says. false: the connection is closed. */
 MUSTCHECK bool backend_consume(struct backend *b, const uint8_t *data, size_t len);
+/* How many bytes at @data are whole messages that only the owner of the lease cares for. They are taken for sent on. */
+size_t backend_skim(struct backend *b, const uint8_t *data, size_t len);
+/* backend_bulk.c. Is much coming that may be moved without being read? */
+bool backend_is_bulk(const struct backend *b);
+/* Moves some of it. false: there is nothing more now, or no room for it; true: go on, perhaps it is no bulk any more. */
+MUSTCHECK bool backend_move_bulk(struct backend *b);
 
 /* backend_deadline.c: the deadlines of a leased connection; makes the pool look again when the next one is due. */
 void backend_check_deadlines(struct backend *b);

@@ -43,24 +43,31 @@ static void read_some(struct backend *b)
     unsigned turns = env->settings.read_turns > 0 ? env->settings.read_turns : UINT32_MAX;
 
     for (;;) {
-        ssize_t n = conn_read(&b->conn, env->loop, env->scratch, ENV_SCRATCH_BYTES);
+        if (UNLIKELY(b->conn.is_bulk) && backend_is_bulk(b)) {
+            if (!backend_move_bulk(b)) {
+                return;
+            }
+        } else {
+            ssize_t n = conn_read(&b->conn, env->loop, env->scratch, ENV_SCRATCH_BYTES);
 
-        if (n == CONN_AGAIN) {
-            return;
-        }
-        if (n < 0) {
-            on_end(b, n);
-            return;
-        }
-        if (!backend_consume(b, env->scratch, (size_t)n)) {
-            return;
-        }
-        if (sink_is_full(b)) {
-            backend_want_read(b, false);
-            return;
-        }
-        if ((size_t)n < ENV_SCRATCH_BYTES && !conn_has_pending(&b->conn)) {
-            return; /* drained: the next read would only say so */
+            if (n == CONN_AGAIN) {
+                return;
+            }
+            if (n < 0) {
+                on_end(b, n);
+                return;
+            }
+            if (!backend_consume(b, env->scratch, (size_t)n)) {
+                return;
+            }
+            if (sink_is_full(b)) {
+                backend_want_read(b, false);
+                return;
+            }
+            if ((size_t)n < ENV_SCRATCH_BYTES && !conn_has_pending(&b->conn)) {
+                return; /* drained: the next read would only say so */
+            }
+            conn_begin_bulk(&b->conn);
         }
         if (--turns == 0) {
             if (conn_has_pending(&b->conn)) {

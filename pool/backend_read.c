@@ -670,7 +670,8 @@ static bool tag_matters(const struct lease *l, const uint8_t *m)
 
 /* How many bytes of @data are whole messages that the owner gets as they are, and that concern nobody else: rows, their
  * description, the small answers of the extended protocol. That is most of what a server says. */
-static size_t skim(struct backend *b, const uint8_t *data, size_t len)
+static inline __attribute__((always_inline)) size_t skim(struct backend *b, const uint8_t *data,
+                                                         size_t len)
 {
     size_t at = 0;
     struct frame f;
@@ -694,6 +695,11 @@ static bool is_plain_end(const struct backend *b)
     return b->state == BACKEND_ACTIVE && b->lease != NULL && b->lease->ops->message == NULL &&
            head != NULL && head->origin == INFLIGHT_OF_CLIENT &&
            inflight_ends_with_ready(head->kind) && !b->inflight.copy_in;
+}
+
+size_t backend_skim(struct backend *b, const uint8_t *data, size_t len)
+{
+    return skim(b, data, len);
 }
 
 bool backend_consume(struct backend *b, const uint8_t *data, size_t len)

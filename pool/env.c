@@ -26,6 +26,7 @@ struct pool_env *pool_env_new(struct loop *loop, struct resolver *resolver,
     env->stmts = stmt_table_new();
     env->scram_cache = scram_cache_new(SCRAM_CACHE_ENTRIES);
     env->scratch = secret_alloc(ENV_SCRATCH_BYTES);
+    conn_pipe_open(&env->pipe);
     list_init(&env->databases);
     list_init(&env->users);
     env->settings.tracked = "";
@@ -51,6 +52,7 @@ struct pool_env *pool_env_free(struct pool_env *env)
     }
     env->scram_cache = scram_cache_free(env->scram_cache);
     env->scratch = secret_free(env->scratch, ENV_SCRATCH_BYTES);
+    conn_pipe_close(&env->pipe);
     free(env);
     return NULL;
 }

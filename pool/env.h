@@ -10,10 +10,14 @@
 #include "pool/params.h"
 #include "pool/resolve.h"
 #include "pool/stmt.h"
+#include "protocol/conn.h"
 #include "protocol/scram_cache.h"
 
 /* One read takes at most this much; it is parsed in place and sent on from there. */
-#define ENV_SCRATCH_BYTES ((size_t)256 * 1024)
+#define ENV_SCRATCH_BYTES ((size_t)512 * 1024)
+/* A connection whose reads fill that is one whose bytes are moved instead (conn_splice), as long as at least so many come
+ * at once: below, looking first and moving then costs more than reading and sending. */
+#define ENV_MOVE_BYTES ((size_t)64 * 1024)
 
 struct database;
 struct notify_hub;
@@ -73,6 +77,7 @@ struct pool_env {
     bool
         is_held; /* an online restart: what is here is on its way; nothing is lent, opened or timed out */
     uint8_t *scratch; /* ENV_SCRATCH_BYTES; in no core dump: passwords come by here */
+    struct conn_pipe pipe;
 };
 
 /* @resolver and @ops are borrowed. NULL: out of memory. */

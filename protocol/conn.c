@@ -5,15 +5,19 @@
 #include "daemon/util/num.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 /* One TLS record holds at most this much. */
 #define TLS_RECORD_BYTES ((size_t)16384)
+/* Of the pipe; a place in it is for a page or for a piece of a packet, up to 32 KiB. */
+#define PIPE_BYTES (512 * 1024)
 
 void conn_init(struct conn *c, int fd, loop_io_fn fn)
 {
@@ -123,9 +127,9 @@ enum tls_result conn_handshake(struct conn *c, struct loop *loop)
     return result;
 }
 
-static ssize_t read_plain(int fd, void *buf, size_t len)
+static ssize_t read_plain(int fd, void *buf, size_t len, int flags)
 {
-    ssize_t n = recv(fd, buf, len, MSG_DONTWAIT);
+    ssize_t n = recv(fd, buf, len, MSG_DONTWAIT | flags);
 
     if (n > 0) {
         return n;
@@ -168,7 +172,19 @@ ssize_t conn_read(struct conn *c, struct loop *loop, void *buf, size_t len)
     if (UNLIKELY(c->tls != NULL)) {
         return read_tls(c, loop, buf, len);
     }
-    return read_plain(loop_io_fd(&c->io), buf, len);
+    return read_plain(loop_io_fd(&c->io), buf, len, 0);
+}
+
+ssize_t conn_peek(const struct conn *c, void *buf, size_t len)
+{
+    return read_plain(loop_io_fd(&c->io), buf, len, MSG_PEEK);
+}
+
+size_t conn_waiting(const struct conn *c)
+{
+    int n = 0;
+
+    return ioctl(loop_io_fd(&c->io), FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 void conn_expect_no_secrets(struct conn *c)
@@ -244,15 +260,23 @@ static size_t write_tls(struct conn *c, const uint8_t *data, size_t len)
     return done;
 }
 
+static bool begin_queue(struct conn *c)
+{
+    c->out = calloc(1, sizeof(*c->out));
+    if (c->out == NULL) {
+        return false;
+    }
+    buf_init(c->out, CONN_QUEUE_MAX_BYTES);
+    c->out_sent = 0;
+    return true;
+}
+
 static bool queue(struct conn *c, const struct iovec *iov, int n, size_t skip)
 {
     if (c->out == NULL) {
-        c->out = calloc(1, sizeof(*c->out));
-        if (c->out == NULL) {
+        if (!begin_queue(c)) {
             return false;
         }
-        buf_init(c->out, CONN_QUEUE_MAX_BYTES);
-        c->out_sent = 0;
     } else if (c->out_sent > 0) {
         buf_consume(c->out, c->out_sent);
         c->out_sent = 0;
@@ -371,6 +395,108 @@ bool conn_send(struct conn *c, struct loop *loop, const void *data, size_t len)
     struct iovec iov = {.iov_base = (void *)data, .iov_len = len}; /* never written to */
 
     return conn_sendv(c, loop, &iov, 1);
+}
+
+/* --- without copying --- */
+
+void conn_begin_bulk(struct conn *c)
+{
+    static const int on = 1;
+
+    if (c->tls == NULL && !c->is_bulk) {
+        /* Urgent data takes its place in the stream like all other. Else recv() leaves it out and splice() does not pass it:
+         * what was looked at has to be what is moved. */
+        c->is_bulk = setsockopt(conn_fd(c), SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)) == 0;
+    }
+}
+
+void conn_pipe_open(struct conn_pipe *p)
+{
+    int fds[2] = {-1, -1};
+
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0) {
+        (void)fcntl(fds[1], F_SETPIPE_SZ, PIPE_BYTES); /* a smaller one takes more turns */
+    }
+    p->from = fds[0];
+    p->to = fds[1];
+}
+
+void conn_pipe_close(struct conn_pipe *p)
+{
+    if (p->from >= 0) {
+        (void)close(p->from);
+        (void)close(p->to);
+    }
+    p->from = p->to = -1;
+}
+
+/* What @to did not take goes to its queue, or nowhere when it is broken. */
+static void empty_pipe(struct conn *to, struct loop *loop, const struct conn_pipe *p, size_t len)
+{
+    uint8_t *room = NULL;
+
+    if (!to->broken && begin_queue(to)) {
+        room = buf_reserve(to->out, len);
+    }
+    if (room == NULL) {
+        give_up(to);
+    }
+    while (len > 0) {
+        uint8_t nowhere[4096];
+        ssize_t n = read(p->from, room != NULL ? room : nowhere,
+                         room != NULL ? len : MIN(len, sizeof(nowhere)));
+
+        fatal_unless(n > 0); /* they are there, and a pipe of our own has no errors */
+        if (room != NULL) {
+            buf_commit(to->out, (size_t)n);
+            room += n;
+        }
+        len -= (size_t)n;
+    }
+    if (room == NULL) {
+        drop_queue(to);
+    }
+    update_watcher(to, loop);
+}
+
+/* @len bytes from the pipe to @to. */
+static void pass_through(struct conn *to, struct loop *loop, const struct conn_pipe *p, size_t len)
+{
+    while (len > 0) {
+        ssize_t n =
+            splice(p->from, NULL, conn_fd(to), NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+        if (n > 0) {
+            len -= (size_t)n;
+            continue;
+        }
+        if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
+            give_up(to);
+        }
+        empty_pipe(to, loop, p, len);
+        return;
+    }
+}
+
+size_t conn_splice(struct conn *from, struct conn *to, struct loop *loop, struct conn_pipe *p,
+                   size_t len)
+{
+    size_t moved = 0;
+
+    while (moved < len && to->out == NULL && conn_can_splice(from, to, p)) {
+        ssize_t n = splice(conn_fd(from), NULL, p->to, NULL, len - moved,
+                           SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+        if (n < 0 && (errno == EPERM || errno == ENOSYS)) {
+            conn_pipe_close(p); /* a sandbox forbids it */
+        }
+        if (n <= 0) {
+            break;
+        }
+        moved += (size_t)n;
+        pass_through(to, loop, p, (size_t)n);
+    }
+    return moved;
 }
 
 enum conn_fd_sent conn_send_fd(struct conn *c, struct loop *loop, const void *data, size_t len,

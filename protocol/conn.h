@@ -34,8 +34,20 @@ struct conn {
     bool reading;         /* the owner wants to read */
     bool tls_wants_write; /* a TLS read or handshake step waits for room in the socket */
     bool broken;          /* a write failed: nothing more is written */
-    bool watches_end;     /* the owner hears of its end although it does not read */
+    bool watches_end : 1; /* the owner hears of its end although it does not read */
+    bool is_bulk : 1;     /* much is coming; the owner ends it */
 };
+
+/* What conn_splice() moves bytes through: one per process, empty between two calls. */
+struct conn_pipe {
+    /* private */
+    int from; /* -1: there is none, nothing is ever moved */
+    int to;
+};
+
+/* Without descriptors for it there is none. */
+void conn_pipe_open(struct conn_pipe *p);
+void conn_pipe_close(struct conn_pipe *p);
 
 /* @fd: non-blocking; owned from now on. Nothing is watched until conn_want_read(). */
 void conn_init(struct conn *c, int fd, loop_io_fn fn);
@@ -73,6 +85,25 @@ void conn_expect_no_secrets(struct conn *c);
 
 /* At most @len bytes. > 0: so many; CONN_AGAIN; CONN_EOF; other negative: -errno. */
 ssize_t conn_read(struct conn *c, struct loop *loop, void *buf, size_t len);
+/* Much is coming: it may pay to look at it with conn_peek() and to move it with conn_splice(). Not for TLS. */
+void conn_begin_bulk(struct conn *c);
+/* As conn_read(), of a plain connection, but the bytes stay where they are. */
+ssize_t conn_peek(const struct conn *c, void *buf, size_t len);
+/* How many bytes wait in the socket of a plain connection. */
+size_t conn_waiting(const struct conn *c);
+
+/* Can bytes go from one to the other without passing through here? Once nothing waits to be sent before them. */
+static inline bool conn_can_splice(const struct conn *from, const struct conn *to,
+                                   const struct conn_pipe *p)
+{
+    return from->is_bulk && from->tls == NULL && to->tls == NULL && !to->broken && p->from >= 0;
+}
+/* Moves the next @len bytes, which wait in the socket of @from, on to @to; what the socket of @to does not take is copied
+ * and follows by itself. Returns how many have left @from: fewer when @to takes no more, or when something is wrong,
+ * which shows when @from is read. Running out of memory breaks @to. */
+size_t conn_splice(struct conn *from, struct conn *to, struct loop *loop, struct conn_pipe *p,
+                   size_t len);
+
 /* Are there bytes that were read off the socket but not yet by conn_read()? The loop would not tell. */
 bool conn_has_pending(const struct conn *c);
 

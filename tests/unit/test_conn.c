@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -378,6 +379,100 @@ static void test_done(void **state)
 
 #define CONN_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* --- without copying --- */
+
+#define SPLICED_BYTES ((size_t)100 * 1000)
+
+struct source {
+    struct conn conn;
+    struct conn_pipe pipe;
+    int writer;
+};
+
+static void source_open(struct source *s)
+{
+    static uint8_t bytes[SPLICED_BYTES];
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    conn_init(&s->conn, fds[0], on_event);
+    s->writer = fds[1];
+    conn_pipe_open(&s->pipe);
+    conn_begin_bulk(&s->conn);
+    draw(bytes, sizeof(bytes));
+    assert_int_equal(send(s->writer, bytes, sizeof(bytes), 0), sizeof(bytes));
+    assert_int_equal(conn_waiting(&s->conn), SPLICED_BYTES);
+}
+
+static void source_close(struct source *s)
+{
+    conn_pipe_close(&s->pipe);
+    conn_pipe_close(&s->pipe);
+    conn_done(&s->conn, loop);
+    (void)close(s->writer);
+}
+
+/* The socket takes little of it; the order is kept, also with what is sent behind. */
+static void test_spliced(void **state)
+{
+    struct source s;
+    uint8_t seen[SPLICED_BYTES];
+    uint8_t behind[1000];
+    size_t moved = 0;
+
+    (void)state;
+    source_open(&s);
+    assert_int_equal(conn_peek(&s.conn, seen, sizeof(seen)), SPLICED_BYTES);
+    while (moved < SPLICED_BYTES) {
+        size_t now;
+
+        assert_true(conn_can_splice(&s.conn, &side.conn, &s.pipe));
+        now = conn_splice(&s.conn, &side.conn, loop, &s.pipe, SPLICED_BYTES - moved);
+        moved += now;
+        assert_int_equal(conn_waiting(&s.conn), SPLICED_BYTES - moved);
+        if (moved == SPLICED_BYTES) {
+            break;
+        }
+        assert_true(now == 0 || conn_queued(&side.conn) > 0);
+        assert_int_equal(conn_splice(&s.conn, &side.conn, loop, &s.pipe, 1), 0);
+        loop_io_want(loop, &peer_io, LOOP_READ);
+        while (conn_queued(&side.conn) > 0) {
+            run_for(USEC_PER_SEC / 100);
+        }
+    }
+    draw(behind, sizeof(behind));
+    assert_true(conn_send(&side.conn, loop, behind, sizeof(behind)));
+    peer_reads_all();
+    source_close(&s);
+}
+
+static void test_spliced_to_one_who_is_gone(void **state)
+{
+    struct source s;
+
+    (void)state;
+    source_open(&s);
+    peer_goes();
+    assert_true(conn_splice(&s.conn, &side.conn, loop, &s.pipe, SPLICED_BYTES) > 0);
+    assert_true(side.conn.broken);
+    assert_int_equal(conn_queued(&side.conn), 0);
+    assert_false(conn_can_splice(&s.conn, &side.conn, &s.pipe));
+    source_close(&s);
+}
+
+static void test_nothing_is_spliced_without_a_pipe(void **state)
+{
+    struct source s;
+
+    (void)state;
+    source_open(&s);
+    conn_pipe_close(&s.pipe);
+    assert_false(conn_can_splice(&s.conn, &side.conn, &s.pipe));
+    assert_int_equal(conn_splice(&s.conn, &side.conn, loop, &s.pipe, SPLICED_BYTES), 0);
+    peer_left = 0;
+    source_close(&s);
+}
+
 /* --- this machine itself --- */
 
 static const struct {
@@ -423,8 +518,12 @@ int main(void)
         CONN_TEST(test_peer_gone_with_bytes_in_the_queue),
         CONN_TEST(test_ceiling_of_the_queue),
         CONN_TEST(test_done),
+        CONN_TEST(test_spliced),
+        CONN_TEST(test_spliced_to_one_who_is_gone),
+        CONN_TEST(test_nothing_is_spliced_without_a_pipe),
         cmocka_unit_test(test_loopback),
     };
 
+    (void)signal(SIGPIPE, SIG_IGN); /* as the daemon does: splice() has no MSG_NOSIGNAL */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
