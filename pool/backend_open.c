@@ -156,6 +156,7 @@ static void taken_over(struct backend *b, const struct backend_connect_result *r
     b->local = r->local;
     b->connected_us = clock_now_us();
     b->connect = backend_connect_free(b->connect);
+    b->close_needed = b->close_needed || b->host_moved;
     backend_set_state(b, BACKEND_LOGIN);
     if (b->pool->env->settings.log_connections) {
         backend_log(b, LOG_LOG_LEVEL, "new connection to server (from %s%s%.0u)", b->local.text,
@@ -306,7 +307,6 @@ static void on_resolved(struct resolve_request *req, const struct resolve_answer
         backend_leave_host(b, &e, false);
         return;
     }
-    b->dns_version = answer->version;
     connect_to_addresses(b, answer);
 }
 
@@ -320,6 +320,7 @@ static void connect_next(struct backend *b)
     }
     b->host_at = (b->host_at + 1) % b->target->n_hosts;
     b->hosts_tried++;
+    b->host_moved = false;
     free(b->host);
     b->host = strdup(host->name);
     if (b->host == NULL) {

@@ -777,16 +777,31 @@ static void leave_host(struct backend *b, const char *name, const struct resolve
         return;
     }
     b->close_needed = true;
-    if (b->state == BACKEND_IDLE) {
+    if (b->state == BACKEND_IDLE || b->is_hub) { /* a hub has no end of its transaction */
+        backend_close(b, "server DNS entry changed", NULL);
+    }
+}
+
+/* It connects to addresses that were looked up before. Which of them it will be is not known yet. */
+static void doubt_host(struct backend *b, const char *name)
+{
+    if (b->connect == NULL || strcmp(b->host, name) != 0) {
+        return;
+    }
+    b->host_moved = true;
+    if (b->is_hub) {
         backend_close(b, "server DNS entry changed", NULL);
     }
 }
 
 void pool_host_moved(struct pool *pool, const char *name, const struct resolve_answer *answer)
 {
-    for (unsigned i = BACKEND_LOGIN; i < BACKEND_CLOSED; i++) {
-        struct backend *b;
+    struct backend *b;
 
+    list_for_each(&pool->backends[BACKEND_CONNECTING], b, link) {
+        doubt_host(b, name);
+    }
+    for (unsigned i = BACKEND_LOGIN; i < BACKEND_CLOSED; i++) {
         list_for_each(&pool->backends[i], b, link) {
             leave_host(b, name, answer);
         }

@@ -24,22 +24,27 @@ class Doors:
         self._listeners = []
         self._closing = False
         self.port = 0
+        self.n_knocks = 0
+        self.is_open = {address: threading.Event() for address in addresses}  # else who comes is kept waiting
         for address in addresses:
+            self.is_open[address].set()
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             listener = socket.create_server((address, self.port), family=family, backlog=50)
             self.port = listener.getsockname()[1]
             self._listeners.append(listener)
-            threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+            threading.Thread(target=self._accept, args=(listener, self.is_open[address]), daemon=True).start()
 
-    def _accept(self, listener):
+    def _accept(self, listener, is_open):
         while True:
             try:
                 inner, _ = listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._carry, args=(inner,), daemon=True).start()
+            threading.Thread(target=self._carry, args=(inner, is_open), daemon=True).start()
 
-    def _carry(self, inner):
+    def _carry(self, inner, is_open):
+        self.n_knocks += 1
+        is_open.wait()
         with inner, socket.create_connection(self._server) as outer:
             other = {inner: outer, outer: inner}
             while True:
@@ -53,6 +58,8 @@ class Doors:
                         return
 
     def close(self):
+        for event in self.is_open.values():
+            event.set()
         for listener in self._listeners:
             listener.shutdown(socket.SHUT_RDWR)
             listener.close()
@@ -70,6 +77,7 @@ def doors(pg):
                 return made[-1].port
         raise AssertionError(f"no port is free on all of {addresses}")
 
+    make.made = made
     yield make
     for one in made:
         one.close()
@@ -108,6 +116,11 @@ def opened_anew(daemon):
     eventually(lambda: not addrs(daemon))
     daemon.psql("SELECT 1")
     return addrs(daemon)
+
+
+def watches_zone(daemon):
+    """The first serial number is known: from now on another one means something."""
+    eventually(lambda: daemon.show("dns_zones") and str(daemon.show("dns_zones")[0]["serial"]) == "1")
 
 
 # Time to live
@@ -162,6 +175,38 @@ def test_connections_to_the_old_address_end_when_they_are_free(dns, doors, named
     assert backend_pid(busy) != busy_pid
 
 
+def test_a_connection_that_was_on_its_way_to_the_old_address_is_not_kept(dns, doors, named, wire):
+    server = dns({"db": "127.0.0.1"})
+    daemon = named(server, doors("127.0.0.1", "127.0.0.2"), dns_max_ttl=LONG, dns_zone_check_period="0.1")
+    old = doors.made[-1].is_open["127.0.0.1"]
+    old.clear()
+    client = wire(daemon, login=False)
+    client.send_startup()
+    eventually(lambda: doors.made[-1].n_knocks > 0)
+    watches_zone(daemon)
+    server.set({"db": "127.0.0.2"})
+    eventually(lambda: daemon.show("dns_hosts")[0]["addrs"].startswith("127.0.0.2"))
+    old.set()
+    client.read_until("Z")
+    assert client.run("SELECT 1") == [("1",)]
+    assert addrs(daemon) == ["127.0.0.2"]
+
+
+def test_who_listens_hears_the_server_that_the_name_has_moved_to(dns, doors, named, wire, pg):
+    server = dns({"db": "127.0.0.1"})
+    daemon = named(server, doors("127.0.0.1", "127.0.0.2"), dns_max_ttl=LONG, dns_zone_check_period="0.1",
+                   notify_gap="notice")
+    client = wire(daemon)
+    client.run("LISTEN a")
+    watches_zone(daemon)
+    server.set({"db": "127.0.0.2"})
+    eventually(lambda: set(addrs(daemon)) == {"127.0.0.2"})
+    client.read_until("N")  # there is a gap
+    client.read_until("N")  # and now it is over
+    pg.psql("NOTIFY a", db="test")
+    client.read_until("A")
+
+
 # Names that do not exist
 
 def test_a_name_that_appears_is_found_after_dns_nxdomain_ttl(dns, doors, named):
@@ -187,15 +232,17 @@ def test_a_name_that_does_not_exist_is_not_asked_for_again_meanwhile(dns, doors,
 def test_a_name_that_vanishes_leaves_living_connections_alone(dns, doors, named, wire):
     server = dns({"db": "127.0.0.1"})
     daemon = named(server, doors("127.0.0.1"), dns_max_ttl=0, dns_nxdomain_ttl=0)
-    first, second = wire(daemon), wire(daemon)
-    pid = backend_pid(first)
+    last, clients = wire(daemon), []
+    while any(row["state"] != "active" for row in daemon.show("servers", database="test")):
+        clients.append(wire(daemon))
+        clients[-1].run("BEGIN")
+    pids = [backend_pid(client) for client in clients]
     server.set({"other": "127.0.0.1"})
-    first.run("BEGIN")
-    second.send(b"Q\0\0\0\x0dSELECT 1\0")
+    last.send(b"Q\0\0\0\x0dSELECT 1\0")
     daemon.wait_log("server DNS lookup failed")
-    assert backend_pid(first) == pid
-    first.run("COMMIT")
-    assert second.result().rows == [("1",)]
+    assert [backend_pid(client) for client in clients] == pids
+    clients[0].run("COMMIT")
+    assert last.result().rows == [("1",)]
 
 
 # Zones
@@ -321,7 +368,7 @@ def test_a_host_that_moves_under_load(dns, doors, named):
     threads = [threading.Thread(target=work) for _ in range(5)]
     for thread in threads:
         thread.start()
-    eventually(lambda: daemon.show("dns_zones") and str(daemon.show("dns_zones")[0]["serial"]) == "1")
+    watches_zone(daemon)
     for where in ("127.0.0.2", "127.0.0.1", "127.0.0.2"):
         server.set({"db": where})
         eventually(lambda: set(addrs(daemon)) == {where})  # pylint: disable=cell-var-from-loop

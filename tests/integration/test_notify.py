@@ -7,6 +7,7 @@ all clients of a pool.
 |---|---|
 | PAUSE | nothing: the hub stays open and what others send on the server arrives; a new LISTEN waits for RESUME |
 | RECONNECT, or a RELOAD that changes where the database is | the hub is closed: see "hub lost" |
+| the server's name has other addresses (test_dns_server.py) | the same |
 | RELOAD without such a change | nothing; new values of notify_* count from then on |
 | RELOAD of notify_mode | who listens already is relayed until it has left its last channel |
 | RELOAD that makes the pool one for sessions | it goes on hearing; its next query ends it: FATAL 57P01 |
