@@ -70,10 +70,17 @@ class NameServer:
     def set(self, records, ttl=3600):
         """Other records, and a higher serial number."""
         self.serial += 1
+        before = self._processes()
         self._write(records, ttl)
         os.utime(self.home / "zone", (self.serial * 10, self.serial * 10))  # nsd looks whether it is another
         self.process.send_signal(signal.SIGHUP)
         eventually(lambda: self.asked() == self.serial, "nsd has the new zone", timeout=30)
+        # The process that knows the old one may still answer.
+        eventually(lambda: len(before & self._processes()) < len(before), "the old process has ended", timeout=30)
+
+    def _processes(self):
+        listing = subprocess.run(["ps", "-o", "pid=", "-s", str(self.process.pid)], stdout=subprocess.PIPE, check=False)
+        return set(listing.stdout.split())
 
     def asked(self):
         """The serial number of the zone, by asking the server for it."""
