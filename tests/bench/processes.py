@@ -262,6 +262,17 @@ listen bench
         self.pid = self.child.pid
 
 
+class Floor:
+    """floor.c: what is left when a pooler does nothing but pass on."""
+
+    def __init__(self, procs, program, server_port):
+        self.port = free_port()
+        self.child = procs.start([program, "--port", str(self.port), "--server", str(server_port)],
+                                 "floor.log", procs.pooler_cpus)
+        wait_for_port(self.port, self.child)
+        self.pid = self.child.pid
+
+
 class Postgres:
     """A private cluster of the ordinary user, made for speed, thrown away."""
 

@@ -80,11 +80,12 @@ def cpu_rows(results):
     rows = []
     for s in results.scenarios("cpu"):
         ours, peer = (results.median(s, "cpu", who) for who in (OURS, PEER))
-        haproxy = results.median(s, "cpu", "haproxy")
+        haproxy, floor = (results.median(s, "cpu", who) for who in ("haproxy", "floor"))
         ratio = results.ratio(s, "cpu")
         target, here = results.targets.get((s, "cpu"), (0, 0))
         rows.append([s, results.units.get(s, "tx"), number(ours), number(peer), number(ratio),
                      number(haproxy / peer if haproxy and peer else None),
+                     number(floor / peer if floor and peer else None),
                      number(target) if target else "-", number(here, 3) if target else "-",
                      verdict(ratio, here)])
     return rows
@@ -128,7 +129,7 @@ def tables(results, titles):
     counted = ["scenario", "unit", ours, peer, "ratio", "target", "verdict"]
     all_of_them = [
         (f"CPU time of the pooler, microseconds per unit (ratio: {ours} / {peer})",
-         ["scenario", "unit", ours, peer, "ratio", "HAProxy", "target", "here", "verdict"],
+         ["scenario", "unit", ours, peer, "ratio", "HAProxy", "floor", "target", "here", "verdict"],
          cpu_rows(results)),
         ("Syscalls per unit (strace)", counted, count_rows(results, "syscalls", 2)),
         ("User-space instructions per unit", counted, count_rows(results, "instructions", 0)),

@@ -18,12 +18,13 @@ import measure  # noqa: E402
 import notify  # noqa: E402
 import processes  # noqa: E402
 import scenarios  # noqa: E402
-from processes import Failed, HAProxy, Instance, NullServer, Pooler, Postgres, Processes  # noqa: E402
+from processes import Failed, Floor, HAProxy, Instance, NullServer, Pooler, Postgres, Processes  # noqa: E402
 from report import OURS, PEER, Results, print_report, write_markdown  # noqa: E402
 
 PROGRAMS = {
     "nullserver": ("nullserver.c", "null_session.c", "null_query.c"),
     "notifyload": ("notify_load.c",),
+    "floor": ("floor.c",),
     "loadgen": ("loadgen.c", "lg_client.c", "lg_work.c", "lg_pace.c", "lg_stats.c"),
 }
 COMMON = ("bench_util.c", "bench_scram.c")
@@ -98,6 +99,7 @@ class Bench:
         self.poolers = {OURS: Pooler(copy, OURS), PEER: Pooler(peer, PEER)}
         self.servers = {}
         self.haproxy = None
+        self.floor = None
         self.broken = set()  # (subject, instance) that did not start
 
     # What to run.
@@ -111,7 +113,7 @@ class Bench:
         titles = {k: p.title for k, p in self.poolers.items()}
         if self.args.itself:
             titles[OURS] += " (A)"
-        return titles | {"haproxy": "HAProxy", "direct": "direct"}
+        return titles | {"haproxy": "HAProxy", "floor": "floor", "direct": "direct"}
 
     def say(self, text):
         print(f"{time.monotonic() - self.started:5.0f} s  {text}", file=sys.stderr, flush=True)
@@ -165,8 +167,9 @@ class Bench:
     def load_args(self, s, subject, instance=None, size=0):
         if subject == "direct":
             host, port, pid = "127.0.0.1", self.servers["null"].port, None
-        elif subject == "haproxy":
-            host, port, pid = "127.0.0.1", self.haproxy.port, self.haproxy.pid
+        elif subject in ("haproxy", "floor"):
+            other = self.haproxy if subject == "haproxy" else self.floor
+            host, port, pid = "127.0.0.1", other.port, other.pid
         else:
             i = instance or self.instance(subject, s.instance)
             host, port, pid = i.unix if s.unix else "127.0.0.1", i.port, i.pid
@@ -429,6 +432,7 @@ class Bench:
             except (Failed, OSError, TypeError) as e:
                 self.note(f"no PostgreSQL: {e}")
         if not self.quick:
+            self.floor = Floor(self.procs, self.programs["floor"], self.servers["null"].port)
             try:
                 self.haproxy = HAProxy(self.procs, self.servers["null"].port)
             except (Failed, OSError) as e:

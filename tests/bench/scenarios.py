@@ -26,7 +26,7 @@ class Scenario:
     instructions: float = 0.0      # target per unit
     trace: bool = False            # count syscalls
     profile: int = 0               # count instructions over so many transactions
-    others: tuple = ()             # "haproxy", "direct"
+    others: tuple = ()             # "haproxy", "floor", "direct"
     tls: bool = False
     unix: bool = False
     quick: bool = False
@@ -39,6 +39,7 @@ class Scenario:
 
 
 BOTH = ("haproxy", "direct")
+ALL = ("haproxy", "floor", "direct")
 
 
 def sized(name, what, mode, target, **more):
@@ -51,15 +52,15 @@ QUERIES = [
     Scenario("simple_1", "one client, one loop's round trip", clients=1, database="p10", others=BOTH,
              together=True),
     Scenario("simple_16", "simple queries", target=0.88, syscalls=4.1, instructions=1500, trace=True,
-             profile=2000, others=BOTH, quick=True),
+             profile=2000, others=ALL, quick=True),
     Scenario("extended_16", "Parse/Bind/Describe/Execute/Sync", mode="extended", target=0.82,
-             trace=True, profile=2000, others=BOTH, quick=True),
+             trace=True, profile=2000, others=ALL, quick=True),
     Scenario("prepared_16", "named statement, Bind/Describe/Execute/Sync", mode="prepared",
-             target=0.70, lean=0.68, syscalls=4.1, trace=True, profile=2000, others=BOTH, quick=True,
+             target=0.70, lean=0.68, syscalls=4.1, trace=True, profile=2000, others=ALL, quick=True,
              peer_database="p20_lax",  # lean: 1.18's pass-through costs what extended does
              note="before 1.21 PgBouncer passes names through unread: not the same job"),
     Scenario("begin_16", "BEGIN; query; COMMIT", mode="begin", target=0.90, trace=True, profile=1000,
-             others=("haproxy",), quick=True),
+             others=("haproxy", "floor"), quick=True),
     Scenario("pipeline_16", "pipelines of 16 extended queries", mode="pipeline", args=("--depth", "16"),
              others=("haproxy",), profile=4000),
     Scenario("simple_32", "32 clients on 10 servers", clients=32, database="p10"),
@@ -71,9 +72,9 @@ QUERIES = [
     Scenario("prepared_500", "the same, prepared", mode="prepared", clients=500, database="p10",
              peer_database="p10_lax"),
     Scenario("queue_200", "200 clients on 20 servers", clients=200, target=0.68, syscalls=4.1,
-             trace=True, profile=3000, quick=True),
+             trace=True, profile=3000, others=("floor",), quick=True),
     Scenario("fair_500", "500 clients on 20 servers, 1 ms queries", mode="fairness", clients=500,
-             stretch=3, target=0.72, trace=True, quick=True),
+             stretch=3, target=0.72, trace=True, others=("floor",), quick=True),
     Scenario("fair_500_on_10", "500 clients on 10 servers, 1 ms queries", mode="fairness",
              clients=500, database="p10", stretch=3),
     Scenario("tls_simple_16", "simple queries, client TLS", target=0.88, lean=0.92, tls=True,
