@@ -21,6 +21,7 @@ struct painter {
     const struct top_sample *before;
     unsigned database_width;
     unsigned user_width;
+    size_t line_at; /* where the line that is being painted begins in out */
     bool has_bar;
 };
 
@@ -92,10 +93,33 @@ static void colour(struct painter *p, const char *code)
     }
 }
 
+/* Cuts the line where the screen ends. Colours take no room. */
+static void cut_line(struct painter *p)
+{
+    const char *text = buf_cstr(p->out);
+    size_t at = p->line_at;
+
+    for (unsigned used = 0; used < p->screen->columns && at < p->out->len;) {
+        if (text[at] == '\033') {
+            at += strcspn(text + at, "m") + 1;
+            continue;
+        }
+        at += char_len((const unsigned char *)text + at);
+        used++;
+    }
+    buf_truncate(p->out, at);
+}
+
+/* What the last frame had in the next line is erased before that is painted: after a line as wide as the screen the
+ * cursor stands on its last character, which would be erased with the rest. */
 static void end_line(struct painter *p)
 {
+    if (p->screen->is_terminal && p->screen->columns > 0) {
+        cut_line(p);
+    }
     colour(p, "0");
-    buf_append_str(p->out, p->screen->is_terminal ? "\033[K\n" : "\n");
+    buf_append_str(p->out, p->screen->is_terminal ? "\n\033[K" : "\n");
+    p->line_at = p->out->len;
 }
 
 struct number {
@@ -142,13 +166,19 @@ static void put_title(struct painter *p)
 {
     colour(p, "1");
     put_name(p, p->screen->title, width_of(p->screen->title));
-    if (p->screen->notice != NULL) {
-        buf_append_str(p->out, "  ");
-        colour(p, "31");
-        put_name(p, p->screen->notice, width_of(p->screen->notice));
-    } else if (p->now->is_paused || p->now->is_suspended) {
+    if (p->now->is_paused || p->now->is_suspended) {
         colour(p, "33");
         buf_append_str(p->out, p->now->is_suspended ? "  SUSPENDED" : "  PAUSED");
+    }
+    end_line(p);
+}
+
+/* In a line that is empty otherwise: behind the title most of it would be out of sight. */
+static void put_notice(struct painter *p)
+{
+    if (p->screen->notice != NULL) {
+        colour(p, "1;31");
+        put_name(p, p->screen->notice, width_of(p->screen->notice));
     }
     end_line(p);
 }
@@ -335,11 +365,12 @@ void top_frame(struct buf *out, const struct top_screen *screen, const struct to
     }
     measure(&p);
     if (screen->is_terminal) {
-        buf_append_str(out, "\033[H");
+        buf_append_str(out, "\033[H\033[K");
     }
+    p.line_at = out->len;
     put_title(&p);
     put_sums(&p);
-    end_line(&p);
+    put_notice(&p);
     put_pools(&p, MAX(pools, 1U));
     end_line(&p);
     put_databases(&p, MAX(databases, 1U));

@@ -9,7 +9,7 @@
 
 struct top_screen {
     const char *title;  /* where we look, and when */
-    const char *notice; /* instead of the keys; NULL: none */
+    const char *notice; /* what is wrong; NULL: nothing */
     unsigned rows;      /* 0: as many lines as there are */
     unsigned columns;   /* 0: as wide as the names want */
     bool is_terminal;   /* lines overwrite those of the last frame */

@@ -138,12 +138,13 @@ struct ranked {
     double queries;
 };
 
-static int by_queries(const void *x, const void *y)
+static int by_state_and_queries(const void *x, const void *y)
 {
     const struct ranked *a = x;
     const struct ranked *b = y;
-    int order = (a->queries < b->queries) - (a->queries > b->queries);
+    int order = by_number(a->d.is_paused || a->d.is_disabled, b->d.is_paused || b->d.is_disabled);
 
+    order = order != 0 ? order : (a->queries < b->queries) - (a->queries > b->queries);
     return order != 0 ? order : strcmp(a->d.name, b->d.name);
 }
 
@@ -158,7 +159,7 @@ static void sort_databases(struct top_sample *s, const struct top_sample *before
         all[i].d = s->databases[i];
         all[i].queries = top_sample_rate(s, before, &s->databases[i]).queries;
     }
-    qsort(all, s->n_databases, sizeof *all, by_queries);
+    qsort(all, s->n_databases, sizeof *all, by_state_and_queries);
     for (size_t i = 0; i < s->n_databases; i++) {
         s->databases[i] = all[i].d;
     }

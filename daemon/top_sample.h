@@ -67,8 +67,8 @@ struct top_sample {
 
 void top_sample_done(struct top_sample *s);
 
-/* When all is there: leaves out the console, gives each pool its limit, puts who waits longest first, and the busiest
- * databases first, by what happened since @before (which may be empty). */
+/* When all is there: leaves out the console, gives each pool its limit, puts who waits longest first, and of the databases
+ * those that are paused or disabled, then the busiest by what happened since @before (which may be empty). */
 void top_sample_sort(struct top_sample *s, const struct top_sample *before);
 
 /* What went on in @d between @before and @now, per second, times per event; where @before does not know it, the

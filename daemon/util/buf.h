@@ -59,6 +59,14 @@ static inline bool buf_ok(const struct buf *b)
     return !b->failed;
 }
 
+/* Leaves the first @len bytes; those behind are forgotten. */
+static inline void buf_truncate(struct buf *b, size_t len)
+{
+    if (len < b->len) {
+        b->len = len;
+    }
+}
+
 /* The content as a C string (a NUL is put behind it, not counted). "" when empty or out of memory. */
 const char *buf_cstr(struct buf *b);
 

@@ -137,6 +137,23 @@ static void test_consume_drops_the_front(void **state)
     buf_done(&b);
 }
 
+static void test_truncate_drops_the_end(void **state)
+{
+    struct buf b = BUF_INIT(16);
+
+    (void)state;
+    buf_truncate(&b, 3);
+    assert_int_equal(b.len, 0);
+    assert_true(buf_append_str(&b, "abcdef"));
+    buf_truncate(&b, 7);
+    assert_string_equal(buf_cstr(&b), "abcdef");
+    buf_truncate(&b, 2);
+    assert_string_equal(buf_cstr(&b), "ab");
+    assert_true(buf_append_str(&b, "z"));
+    assert_string_equal(buf_cstr(&b), "abz");
+    buf_done(&b);
+}
+
 static void test_cstr_is_not_counted(void **state)
 {
     struct buf b = BUF_INIT(10000);
@@ -197,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_failure_sticks_until_cleared),
         cmocka_unit_test(test_reserve_and_commit),
         cmocka_unit_test(test_consume_drops_the_front),
+        cmocka_unit_test(test_truncate_drops_the_end),
         cmocka_unit_test(test_cstr_is_not_counted),
         cmocka_unit_test(test_format_of_any_length),
         cmocka_unit_test(test_done_forgets_all_but_the_ceiling),

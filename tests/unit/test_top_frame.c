@@ -131,6 +131,69 @@ static void test_a_screen_is_never_too_high_or_too_wide(void **state)
     buf_done(&out);
 }
 
+#define WIDE 200
+
+/* What a terminal of @columns columns that does not wrap shows in the last line that has @word in it: in its last column each
+ * further character takes the place of the one before, and the cursor stays there. */
+static bool shown_line(const char *text, unsigned columns, const char *word, char ret[WIDE])
+{
+    char line[WIDE] = "";
+    unsigned at = 0;
+    bool found = false;
+
+    for (; *text != '\0'; text++) {
+        if (text[0] == '\033' && text[2] == 'K') {
+            memset(line + at, 0, sizeof line - at);
+        }
+        if (*text == '\033') {
+            text += 1 + strcspn(text + 2, "KHJm") + 1;
+            continue;
+        }
+        if (*text != '\n') {
+            line[at] = *text;
+            at = MIN(at + 1, columns - 1);
+            continue;
+        }
+        if (strstr(line, word) != NULL) {
+            memcpy(ret, line, sizeof line);
+            found = true;
+        }
+        memset(line, 0, sizeof line);
+        at = 0;
+    }
+    return found;
+}
+
+static void test_a_line_may_fill_the_screen(void **state)
+{
+    static const char name[] = "a_name_that_is_as_long_as_names_may_be_in_postgresql_12345678901";
+    struct buf out = BUF_INIT(TOP_FRAME_BYTES_MAX);
+    struct top_sample s = sample_of(1, 1);
+    char line[WIDE];
+
+    (void)state;
+    rename_to(&s.pools[0].database, name);
+    s.pools[0].limit = 23456;
+    for (unsigned columns = 20; columns < 180; columns++) {
+        struct top_screen screen = {.title = "a title, and what is said behind it, on and on",
+                                    .columns = columns,
+                                    .is_terminal = true,
+                                    .is_coloured = columns % 2 == 0};
+        const char *text = draw(&out, &screen, &s);
+
+        assert_true(shown_line(text, columns, "  a_na", line));
+        assert_true(columns < 74 || strstr(line, " 23456") != NULL);
+        assert_true(columns != 30 || strcmp(line, "  a_name_~ app      trans     ") == 0);
+        assert_true(shown_line(text, columns, "a title", line));
+        assert_int_equal(strncmp(line, screen.title, columns), 0);
+        assert_true(shown_line(text, columns, "clients 0", line));
+        assert_int_equal(
+            strncmp(line, "clients 0, waiting 0, logging in 0; servers 0,", MIN(columns, 46U)), 0);
+    }
+    top_sample_done(&s);
+    buf_done(&out);
+}
+
 static void test_what_is_left_out_is_counted(void **state)
 {
     struct buf out = BUF_INIT(TOP_FRAME_BYTES_MAX);
@@ -178,6 +241,12 @@ static void test_who_waits_comes_first_and_the_console_is_left_out(void **state)
     assert_int_equal(s.n_databases, 5);
     assert_string_equal(s.databases[0].name, "db05");
     assert_string_equal(s.databases[1].name, "db00");
+    s.databases[2].is_disabled = true;
+    s.databases[4].is_paused = true;
+    top_sample_sort(&s, &before);
+    assert_string_equal(s.databases[0].name, "db02");
+    assert_string_equal(s.databases[1].name, "db04");
+    assert_string_equal(s.databases[2].name, "db05");
     top_sample_done(&s);
 }
 
@@ -246,7 +315,8 @@ static void test_marks(void **state)
     screen.notice = "gone";
     text = draw(&out, &screen, &s);
     assert_null(strchr(text, '\033'));
-    assert_ptr_equal(strstr(text, "here  gone\n"), text);
+    assert_ptr_equal(strstr(text, "here\n"), text);
+    assert_non_null(strstr(text, ")\ngone\n  DATABASE"));
     top_sample_done(&s);
     buf_done(&out);
 }
@@ -256,6 +326,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_a_screen_is_never_too_high_or_too_wide),
+        cmocka_unit_test(test_a_line_may_fill_the_screen),
         cmocka_unit_test(test_what_is_left_out_is_counted),
         cmocka_unit_test(test_who_waits_comes_first_and_the_console_is_left_out),
         cmocka_unit_test(test_rates),
