@@ -19,10 +19,10 @@ const char *health_name(enum health h)
     return names[h];
 }
 
-/* The server said no to this user: others may come in, and it is there. */
+/* The server is there and said no to this user, but others may come in. Where the entry names the user there are none. */
 static bool is_refused(const struct pool *pool)
 {
-    return strncmp(pool->last_error.sqlstate, "28", 2) == 0;
+    return !pool->limits.forced_user && strncmp(pool->last_error.sqlstate, "28", 2) == 0;
 }
 
 /* A pool that cannot connect; NULL when one of the others is connected, or there is none. */

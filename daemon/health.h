@@ -10,10 +10,10 @@
 
 enum health {
     HEALTH_OK,
-    HEALTH_UNUSED, /* nobody has tried yet */
-    HEALTH_UNREACHABLE,
-    HEALTH_PAUSED,   /* clients wait, by an operator's will */
-    HEALTH_DISABLED, /* no new clients, by an operator's will */
+    HEALTH_UNUSED,      /* nobody has tried yet */
+    HEALTH_UNREACHABLE, /* or the server refuses the one user that the entry names */
+    HEALTH_PAUSED,      /* clients wait, by an operator's will */
+    HEALTH_DISABLED,    /* no new clients, by an operator's will */
     HEALTH_STATES,
 };
 

@@ -47,7 +47,7 @@
     return s >= 120 ? `${Math.floor(s / 60)} min` : `${s} s`;
   }
 
-  const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour12: false });
+  const clock = (ms) => new Date(ms).toLocaleTimeString([], { hourCycle: "h23" });
   const bytes = (n) => n >= 1e9 ? `${(n / 1e9).toFixed(1)} GB` : `${Math.round(n / 1e6)} MB`;
 
   /* --- elements --- */
@@ -62,6 +62,16 @@
   function setText(e, text) {
     if (e.textContent !== text) e.textContent = text;
   }
+
+  /* "database / user", in this order also when the names are written from right to left. */
+  function setPoolName(e, { database, user }) {
+    if (!e.firstChild) e.append(make("bdi"), " / ", make("bdi"));
+    setText(e.firstChild, database);
+    setText(e.lastChild, user);
+  }
+
+  /* The same for a name in a sentence. */
+  const isolated = (name) => (/[\u0590-\u08ff\ufb1d-\ufefc]/.test(name) ? `\u2068${name}\u2069` : name);
 
   function setClass(e, name) {
     if (e.className !== name) e.className = name;
@@ -182,11 +192,11 @@
     const found = [];
     if (s.state !== "active") found.push(["warn", `pgpoold is ${s.state}: clients wait.`]);
     for (const d of s.databases) {
-      if (d.state === "paused" && s.state === "active") found.push(["warn", `Database ${d.name} is paused: its clients wait.`]);
-      if (d.state === "disabled") found.push(["warn", `Database ${d.name} is disabled: it takes no new clients.`]);
+      if (d.state === "paused" && s.state === "active") found.push(["warn", `Database ${isolated(d.name)} is paused: its clients wait.`]);
+      if (d.state === "disabled") found.push(["warn", `Database ${isolated(d.name)} is disabled: it takes no new clients.`]);
     }
     for (const p of [...s.pools].sort(orders.trouble)) {
-      const name = `${p.database} / ${p.user}`;
+      const name = `${isolated(p.database)} / ${isolated(p.user)}`;
       if (p.error) found.push(["bad", `${name}: no server connection can be opened: ${p.error}`]);
       if (p.cl_waiting > 0 && p.max_wait_us >= 1e6) {
         const why = p.max_size > 0 && p.used >= p.max_size ? `all ${plural(p.max_size, "server connection is", "server connections are")} in use`
@@ -306,7 +316,8 @@
     const row = make("tr");
     const head = make("th");
     head.scope = "row";
-    head.append(make("span", "", `${p.database} / ${p.user}`), make("small"));
+    head.append(make("span"), make("small"));
+    setPoolName(head.firstChild, p);
     const use = make("td", "wide");
     const meter = make("div", "meter");
     meter.setAttribute("aria-hidden", "true");
@@ -370,7 +381,7 @@
       const e = row.children[i];
       if (small && !e.firstElementChild) e.append(make("span"), make("small"));
       if (small) {
-        setText(e.firstChild, text[0]);
+        setPoolName(e.firstChild, text[0]);
         setText(e.lastChild, text[1]);
       } else {
         setText(e, text);
@@ -397,7 +408,7 @@
 
   function showTables(s) {
     table("waiters", s.waiters.slice(0, WAITERS).map((w, i) => ({ ...w, i })), (w) => w.i, ["", "num"], (w) =>
-      [[`${w.database} / ${w.user}`, w.port ? `${w.address}:${w.port}` : w.address], w.application, span(w.wait_us)]);
+      [[w, w.port ? `${w.address}:${w.port}` : w.address], w.application, span(w.wait_us)]);
     const rank = { unreachable: 0, paused: 1, disabled: 2 };
     const databases = [...s.databases].sort((a, b) => (rank[a.state] ?? 3) - (rank[b.state] ?? 3) || b.clients - a.clients || a.name.localeCompare(b.name)).slice(0, DATABASES);
     table("databases", databases, (d) => d.name, ["", "num", "num least"], (d) => [d.name, null,
@@ -416,7 +427,7 @@
       ["sv_login", "being opened"], ["sv_being_canceled", "being cancelled"], ["sv_active_cancel", "sending a cancel"], ["replication", "of these, replicating"], ["hubs", "listening for clients"]];
     table("servers", states, (x) => x[0], ["num"], (x) => [x[1], whole.format(sum(s.pools, x[0]))]);
     table("listeners", s.pools.filter((p) => p.subscriptions > 0).sort((a, b) => b.subscriptions - a.subscriptions).slice(0, 50), (p) => p.key,
-      ["num less", "num", "num less", "num"], (p) => [[`${p.database} / ${p.user}`, p.hubs > 0 ? "" : "not connected"],
+      ["num less", "num", "num less", "num"], (p) => [[p, p.hubs > 0 ? "" : "not connected"],
         whole.format(p.channels), whole.format(p.subscriptions), whole.format(p.delivered), whole.format(p.dropped)]);
   }
 
@@ -473,7 +484,7 @@
 
   function lost(why) {
     lostSince = lostSince || Date.now();
-    const lines = `The connection to pgpoold is lost since ${clock(lostSince)} (${why}). Trying again; the figures below are old.`;
+    const lines = `The connection to pgpoold has been lost since ${clock(lostSince)} (${why}). Trying again; the figures below are old.`;
     setText($("lost"), lines);
     $("lost").hidden = false;
     setClass($("dot"), "dot dead");

@@ -285,6 +285,20 @@ def test_health_and_readiness(http, pg, eventually):
     assert web.get("/readyz?database=shop")[:2] == (200, "shop: disabled\n")
 
 
+def test_a_refused_login_counts_where_the_entry_names_the_user(http, pg):
+    """Elsewhere others may come in; there nobody can."""
+    pg.create_user("refused", "right", "scram")
+    where = f"host={pg.host} port={pg.port} dbname=test"
+    daemon, web = http(databases={"own": where, "named": f"{where} user=refused password=wrong"},
+                       userlist={"refused": "wrong"}, auth_type="plain")
+    for name in ("own", "named"):
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            daemon.psql("SELECT 1", db=name, user="refused", password="wrong")
+    assert web.get("/readyz?database=own")[:2] == (200, "own: ok\n")
+    code, text, _ = web.get("/readyz?database=named")
+    assert code == 503 and text.startswith('named: unreachable: password authentication failed for user "refused"')
+
+
 def test_a_server_that_comes_back_is_ready_without_a_client(http, pg, wire, eventually):
     daemon, web = http(databases={"test": f"host={pg.host} port={pg.port}"}, server_login_retry=1)
     daemon.psql("SELECT 1")
@@ -418,6 +432,50 @@ def test_the_dashboard_and_the_alerts_ask_for_what_there_is(http):
     path = daemon.home / "rules.json"
     path.write_text(checked)
     promtool("check", "rules", path)
+
+
+def test_each_alert_is_raised_when_it_should_be_and_not_otherwise(tmp_path):
+    """Two instances: all is wrong with "a", of "b" only all is paused, of "c" nothing."""
+    rules = PACKAGING / "prometheus/pgpoold.rules.yml"
+    series, pool = {}, ',database="shop",user="app"'
+    for instance, wrong in (("a", 1), ("b", 0), ("c", 0)):
+        series |= {f'{name}{{instance="{instance}"{labels}}}': values for name, labels, values in (
+            ("up", ',job="pgpoold"', f"{1 - wrong}x40"),
+            ("pgpoold_database_unreachable", ',database="shop"', f"{wrong}x40"),
+            ("pgpoold_pool_max_wait_seconds", pool, f"{4 + 5 * wrong}x40"),
+            ("pgpoold_pool_wait_duration_seconds_bucket", pool + ',le="0.5"', f"0+{10 - wrong}x40"),
+            ("pgpoold_pool_wait_duration_seconds_bucket", pool + ',le="1"', "0+10x40"),
+            ("pgpoold_pool_wait_duration_seconds_bucket", pool + ',le="+Inf"', "0+10x40"),
+            ("pgpoold_client_connections", "", f"{85 + 10 * wrong}x40"),
+            ("pgpoold_max_client_connections", "", "100x40"),
+            ("pgpoold_fds_needed", "", f"{1000 + wrong}x40"),
+            ("process_max_fds", "", "1000x40"),
+            ("pgpoold_pool_notifications_dropped_total", pool, f"0+{wrong}x40"),
+            ("pgpoold_state", ',state="paused"', "1x40" if instance == "b" else "0x40"),
+            ("pgpoold_state", ',state="suspended"', "0x40"),
+            ("pgpoold_database_paused", ',database="shop"', "0x40" if instance == "c" else "1x40"))}
+    one = {"instance": "a", "database": "shop"}
+    warning, critical = {"severity": "warning"}, {"severity": "critical"}
+    expected = {
+        "PgpooldDown": [({"instance": "a", "job": "pgpoold", **critical}, "a does not answer")],
+        "PgpooldDatabaseUnreachable": [({**one, **critical}, "a cannot open server connections for shop")],
+        "PgpooldClientsWait": [({**one, "user": "app", **warning}, "clients of shop/app wait 9s for a server connection")],
+        "PgpooldQueueSlow": [({**one, "user": "app", **warning}, "one in twenty transactions of shop/app waits over half a second")],
+        "PgpooldClientLimitNear": [({"instance": "a", **warning}, "a: 95% of max_client_conn are taken")],
+        "PgpooldDescriptorsShort": [({"instance": "a", **warning},
+                                     "a: a full house needs more descriptors than the process may open")],
+        "PgpooldNotificationsDropped": [({**one, "user": "app", **warning},
+                                         "listeners of shop/app were too slow and lost their connection")],
+        "PgpooldPausedLong": [({**one, **warning}, "a: shop paused for a quarter of an hour"),
+                              ({"instance": "b", **warning}, "b: all databases paused for a quarter of an hour")]}
+    assert set(re.findall(r"alert: (\w+)", rules.read_text())) == set(expected)
+    path = tmp_path / "alerts.json"
+    path.write_text(json.dumps({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [{
+        "interval": "1m", "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "alert_rule_test": [{"eval_time": "30m", "alertname": name, "exp_alerts": [
+            {"exp_labels": labels, "exp_annotations": {"summary": summary}} for labels, summary in alerts]}
+            for name, alerts in expected.items()]}]}))
+    promtool("test", "rules", path)
 
 
 def test_the_port_goes_to_the_process_that_takes_over(http, wire, pg, eventually):

@@ -162,6 +162,19 @@ def test_names_are_only_text(http, browser, pg, wire):
     shot(browser, "names")
 
 
+def test_names_written_from_right_to_left_keep_their_place(http, browser):
+    database, user = "\u05d3\u05d5\u05d2\u05de\u05d4", "\u0645\u0633\u062a\u062e\u062f\u0645"
+    _, web = http(databases={database: f"host=127.0.0.1 port=1 user={user} password=x min_pool_size=1"})
+    open_page(browser, web)
+    browser.wait("document.querySelectorAll('#pools tbody tr').length === 1")
+    left = browser.evaluate("[...document.querySelectorAll('#pools tbody th bdi')].map((e) => [e.textContent, e.getBoundingClientRect().left])")
+    assert [name for name, _ in left] == [database, user] and left[0][1] < left[1][1]
+    assert rows(browser, "pools")[0][0].startswith(f"{database} / {user}|")
+    browser.wait("document.querySelector('#verdict-list li') !== null")
+    assert f"\u2068{database}\u2069 / \u2068{user}\u2069: " in browser.evaluate("document.querySelector('#verdict-list').textContent")
+    shot(browser, "right-to-left")
+
+
 def test_five_hundred_pools(http, browser, pg, wire):
     databases = {f"tenant_{n:03d}": f"host={pg.host} port={pg.port} dbname=test user=app password=app-secret"
                  for n in range(500)}
@@ -263,7 +276,7 @@ def test_it_says_when_the_connection_is_lost_and_comes_back(http, browser):
     assert browser.evaluate("document.querySelector('#lost').hidden")
     daemon.stop()
     browser.wait("!document.querySelector('#lost').hidden")
-    assert "connection to pgpoold is lost" in browser.evaluate("document.querySelector('#lost').textContent")
+    assert "connection to pgpoold has been lost" in browser.evaluate("document.querySelector('#lost').textContent")
     daemon.start()
     browser.wait("document.querySelector('#lost').hidden")
     assert browser.evaluate("document.querySelector('#state').textContent") == "active"
