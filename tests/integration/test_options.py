@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 
 import psycopg
 import pytest
@@ -264,9 +265,17 @@ def most_reads_in_a_row(trace):
     return most
 
 
+def swallow(sock):
+    """Reads until the end."""
+    with contextlib.suppress(OSError):
+        while sock.recv(1 << 20):
+            pass
+
+
 @pytest.mark.parametrize("turns", (1, 3))
-def test_sbuf_loopcnt_is_how_often_one_connection_is_read_in_its_turn(pgpoold, wire, turns):
-    """Seen from outside: how many reads of a server come between two looks at all descriptors."""
+def test_sbuf_loopcnt_is_how_often_one_connection_is_read_in_its_turn(pgpoold, pg, wire, turns):
+    """Seen from outside: how many reads of a server come between two looks at all descriptors. The daemon is held again and
+    again until the server has filled all that lies between them: a faster reader would find little each time."""
     daemon = pgpoold(sbuf_loopcnt=turns, pool_mode="transaction", server_tls_sslmode="disable", start=False)
     trace, traced = daemon.home / "trace", daemon.home / "traced"
     traced.write_text("#!/bin/sh\nexec strace -D -qq -e trace=recvfrom,epoll_wait,epoll_pwait -s 1 -o "
@@ -274,7 +283,24 @@ def test_sbuf_loopcnt_is_how_often_one_connection_is_read_in_its_turn(pgpoold, w
     give(traced)
     daemon.binary = traced
     daemon.start(env={"ASAN_OPTIONS": "detect_leaks=0:exitcode=99"})  # LeakSanitizer wants to trace as well
-    wire(daemon).query("SELECT repeat('x', 1000) FROM generate_series(1, 50000)", timeout=60)
+    client = wire(daemon)
+    sql = "SELECT repeat('x', 1000) FROM generate_series(1, 10000000)"
+    client.send(query(sql))
+    reader = threading.Thread(target=swallow, args=(client.sock,), daemon=True)
+    reader.start()
+    wait_running(pg, sql)
+    for _ in range(100 if turns > 1 else 10):
+        daemon.signal(signal.SIGSTOP)
+        try:
+            eventually(lambda: [row for row in running(pg, sql) if row["wait_event"] == "ClientWrite"])
+        finally:
+            daemon.signal(signal.SIGCONT)
+        done = len(trace.read_text())
+        eventually(lambda done=done: len(trace.read_text()) > done, "it reads again")
+        if turns > 1 and most_reads_in_a_row(trace.read_text()) >= turns:
+            break
+    client.sock.shutdown(socket.SHUT_RDWR)
+    reader.join()
     daemon.stop()
     assert most_reads_in_a_row(trace.read_text()) == turns
 
