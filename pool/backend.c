@@ -3,6 +3,7 @@
 
 #include "daemon/util/fatal.h"
 #include "pool/cancel.h"
+#include "pool/farewell.h"
 #include "pool/notify_hub.h"
 #include "pool/pool.h"
 
@@ -156,6 +157,7 @@ void backend_close(struct backend *b, const char *reason, const struct pg_error 
     }
     (void)metrics_server_closed(&pool->env->metrics, reason);
     say_goodbye(b);
+    farewell_begin(b);
     cancel_backend_closed(b);
     b->lease = NULL;
     b->opens_for = NULL;

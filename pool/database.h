@@ -81,6 +81,7 @@ struct database {
     unsigned n_clients;
     unsigned max_clients;     /* 0: no limit */
     unsigned n_connections;   /* server connections of all its pools */
+    unsigned n_farewells;     /* closed ones that have not ended on the server yet: farewell.h */
     unsigned max_connections; /* 0: no limit */
     usec_t unused_since_us;   /* an auto-database without clients: since when */
     struct pool_stats stats;
@@ -97,6 +98,7 @@ struct pool_user {
     bool is_folded;                  /* has no name of its own in the metrics */
     struct credentials *credentials; /* owned */
     unsigned n_connections;
+    unsigned n_farewells;
     unsigned max_connections; /* 0: no limit */
     unsigned n_clients;
     unsigned max_clients; /* 0: no limit */

@@ -3,6 +3,7 @@
 
 #include "daemon/util/fatal.h"
 #include "pool/cancel.h"
+#include "pool/farewell.h"
 #include "pool/notify_hub.h"
 
 #include <stdio.h>
@@ -54,6 +55,7 @@ struct pool *pool_new(struct database *db, struct pool_user *user, const struct 
     list_init(&pool->waiters);
     list_init(&pool->opening);
     list_init(&pool->cancels);
+    list_init(&pool->farewells);
     list_init(&pool->clients);
     loop_timer_init(&pool->timer, pool_on_timer);
     pool->empty_since_us = clock_now_us();
@@ -77,6 +79,7 @@ struct pool *pool_free(struct pool *pool, const struct pg_error *why)
     fatal_unless(list_is_empty(&pool->clients));
     pool_kill(pool, why);
     cancel_drop_all(pool);
+    farewell_end_all(pool);
     loop_timer_stop(pool->env->loop, &pool->timer);
     pool_set_elsewhere(pool, 0);
     loop_defer_cancel(pool->env->loop, &pool->dispatch_later);
@@ -329,6 +332,18 @@ static bool evict_others(struct pool *pool)
     return !database_is_full(pool) && !user_is_full(pool);
 }
 
+/* Is a place taken by a connection that we have closed, and that will be free soon without our doing? */
+static bool must_wait_for_farewell(const struct pool *pool)
+{
+    const struct database *db = pool->db;
+    const struct pool_user *user = pool->user;
+
+    return (db->max_connections > 0 &&
+            db->n_connections + db->n_farewells >= db->max_connections) ||
+           (user->max_connections > 0 &&
+            user->n_connections + user->n_farewells >= user->max_connections);
+}
+
 /* Is this a moment for another connection attempt? */
 static bool may_try(struct pool *pool)
 {
@@ -345,13 +360,14 @@ enum eviction { KEEP_OTHERS, EVICT_OTHERS };
 
 static bool may_open(struct pool *pool, unsigned allowed, enum eviction eviction)
 {
-    if (pool->n_backends + pool->n_elsewhere >= allowed || !may_try(pool)) {
+    if (pool->n_backends + pool->farewells.n + pool->n_elsewhere >= allowed || !may_try(pool)) {
         return false;
     }
-    if (!database_is_full(pool) && !user_is_full(pool)) {
-        return true;
+    if ((database_is_full(pool) || user_is_full(pool)) &&
+        (eviction == KEEP_OTHERS || !evict_others(pool))) {
+        return false;
     }
-    return eviction == EVICT_OTHERS && evict_others(pool);
+    return !must_wait_for_farewell(pool);
 }
 
 static void log_reserve(const struct pool *pool)
@@ -452,7 +468,8 @@ static bool make_room(struct pool *pool)
             return false;
         }
     }
-    return pool_make_room(pool);
+    return pool_make_room(pool) && !must_wait_for_farewell(pool) &&
+           pool->n_backends + pool->farewells.n + pool->n_elsewhere < allowed_now(pool);
 }
 
 void pool_fail_waiter(struct pool *pool, struct lease *l, const struct pg_error *e)
@@ -583,12 +600,13 @@ static void wake_others(struct pool *pool)
     if (LIKELY(db->max_connections == 0 && user->max_connections == 0)) {
         return;
     }
-    if (db->max_connections > 0 && db->n_connections + 1 >= db->max_connections) {
+    if (db->max_connections > 0 && db->n_connections + db->n_farewells + 1 >= db->max_connections) {
         list_for_each(&db->pools, other, link) {
             wake(other, pool);
         }
     }
-    if (user->max_connections > 0 && user->n_connections + 1 >= user->max_connections) {
+    if (user->max_connections > 0 &&
+        user->n_connections + user->n_farewells + 1 >= user->max_connections) {
         list_for_each(&pool->env->databases, each, link) {
             list_for_each(&each->pools, other, link) {
                 wake(other->user == user ? other : pool, pool);
@@ -637,15 +655,20 @@ void pool_backend_is_free(struct pool *pool, struct backend *b)
     pool_dispatch(pool);
 }
 
+void pool_has_room(struct pool *pool)
+{
+    wake_others(pool);
+    pool_dispatch_later(
+        pool); /* to fill up, or to serve who waits; not from within whatever closed it */
+}
+
 void pool_backend_closed(struct pool *pool, struct backend *b)
 {
     (void)b;
     if (pool->n_backends == 0 && pool->clients.n == 0) {
         pool->empty_since_us = clock_now_us();
     }
-    wake_others(pool);
-    pool_dispatch_later(
-        pool); /* to fill up, or to serve who waits; not from within whatever closed it */
+    pool_has_room(pool);
     pool->env->ops->changed(pool->env);
 }
 

@@ -71,6 +71,8 @@ struct pool {
         n_waiters_own;   /* of these: who want a server connection of their own, for replication */
     struct list opening; /* struct lease by its link: theirs is being opened; longest first */
     struct list cancels; /* struct cancel */
+    struct list
+        farewells; /* struct farewell: closed, but not ended on the server yet; not in n_backends */
     struct notify_hub *hub; /* NULL: nobody has listened yet; owned */
     struct list clients;    /* owned by the daemon: whoever is logged in; the longest idle first */
 
@@ -152,6 +154,8 @@ MUSTCHECK bool pool_grant_at_once(struct pool *pool, struct lease *l);
 void pool_backend_is_free(struct pool *pool,
                           struct backend *b); /* clean and idle: hand it on or keep it */
 void pool_backend_closed(struct pool *pool, struct backend *b);
+/* There is a place more for a new connection, of this pool or another one. */
+void pool_has_room(struct pool *pool);
 void pool_connect_succeeded(struct pool *pool);
 /* @from_server: the server itself refused, with its own text. */
 void pool_connect_failed(struct pool *pool, const struct pg_error *e, bool from_server);

@@ -35,12 +35,12 @@ static void drop_queue(struct conn *c)
     }
 }
 
-void conn_done(struct conn *c, struct loop *loop)
+int conn_take_fd(struct conn *c, struct loop *loop)
 {
     int fd = loop_io_fd(&c->io);
 
     if (fd < 0) {
-        return;
+        return fd;
     }
     loop_io_stop(loop, &c->io);
     conn_watch_end(c, loop, false); /* the descriptor may live on in another process */
@@ -48,8 +48,17 @@ void conn_done(struct conn *c, struct loop *loop)
         c->tls = tls_free(c->tls);
     }
     drop_queue(c);
-    (void)close(fd); /* libev needs no epoll DEL: the kernel forgets a closed descriptor */
     loop_io_init(&c->io, -1, NULL);
+    return fd;
+}
+
+void conn_done(struct conn *c, struct loop *loop)
+{
+    int fd = conn_take_fd(c, loop);
+
+    if (fd >= 0) {
+        (void)close(fd); /* libev needs no epoll DEL: the kernel forgets a closed descriptor */
+    }
 }
 
 bool conn_is_loopback(const struct sockaddr *addr)

@@ -75,6 +75,9 @@ void conn_tune_local(int fd, const struct sockaddr *addr);
 /* Where it stands among those that are ready in the same turn; LOOP_USUAL at first. */
 void conn_set_rank(struct conn *c, struct loop *loop, enum loop_rank rank);
 
+/* As conn_done(), but the descriptor stays open and is the caller's. What was queued is lost. */
+MUSTCHECK int conn_take_fd(struct conn *c, struct loop *loop);
+
 /* Switches to TLS; @tls is owned from now on. */
 void conn_set_tls(struct conn *c, struct tls *tls);
 /* Runs the handshake one step. TLS_DONE, or TLS_WANT_* (the watcher is set accordingly), or an error. */

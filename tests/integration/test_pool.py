@@ -10,7 +10,7 @@ import pytest
 from fake_pg import answer
 from sessions import SLEEPS, Storm, Watch, backend_pid, one_database, servers, wait_running, wait_waiting
 from waiting import PATIENCE
-from wire import ServerError, query
+from wire import Client, ServerError, query
 
 
 def pids(daemon):
@@ -345,6 +345,57 @@ def test_too_many_connections_is_the_servers_own_error(pgpoold, pg, wire):
         assert (error.code, error.text) == ("53300", 'too many connections for role "app"')
     finally:
         pg.psql("ALTER ROLE app CONNECTION LIMIT -1")
+
+
+REPLACED = {"lifetime": {"server_lifetime": 0}, "reset": {"pool_mode": "session", "server_reset_query": "SELECT 1/0"},
+            "abandoned": {"abandoned_query": "close"}}
+
+
+@pytest.mark.parametrize("how", REPLACED)
+def test_a_connection_is_replaced_when_the_server_has_let_go_of_it(pgpoold, pg, eventually, how):
+    """The server allows no more than pool_size, and counts a connection until its process has ended."""
+    pg.drop_user("only_one")
+    pg.create_user("only_one", options="CONNECTION LIMIT 1")
+    daemon = pgpoold(default_pool_size=1, userlist={"only_one": ""}, databases=one_database(pg), log_connections=0,
+                     **{"pool_mode": "transaction", **REPLACED[how]})
+
+    def work(_):
+        with Client.connect(daemon.host, daemon.port).login("only_one", "test") as client:
+            if how == "abandoned":
+                client.send(query("SELECT repeat('x', 100000); SELECT pg_sleep(600)"))
+                client.read_until("T")
+            else:
+                client.run("SELECT 1")
+
+    with Storm(4, work) as storm:
+        eventually(lambda: storm.rounds >= 120 or storm.errors)
+    assert not storm.errors
+    assert "too many connections" not in daemon.log
+
+
+def test_a_place_is_not_kept_for_ever_for_a_server_that_does_not_let_go(pgpoold, fake_pg, wire):
+    came, goes = threading.Event(), threading.Event()
+
+    def stubborn(conn):
+        if came.is_set():
+            conn.serve()
+            return
+        came.set()
+        conn.send(answer(conn.expect("Q")))
+        goes.wait(PATIENCE)
+
+    server = fake_pg(stubborn)
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=1, max_db_connections=1,
+                     databases={"test": f"host={server.host} port={server.port}"})
+    client = wire(daemon)
+    client.run("SELECT 1")
+    daemon.admin("RECONNECT")
+    assert servers(daemon) == 0
+    client.send(query("SELECT 2"))
+    wait_waiting(daemon)
+    assert len(server.startups) == 1
+    assert client.result().rows == [("SELECT 2",)]
+    goes.set()
 
 
 def test_too_many_connections_leaves_those_who_have_one_alone(pgpoold, pg, wire):
