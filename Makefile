@@ -348,7 +348,7 @@ install: $(PROGRAM) $(MAN_PAGES) ## installs below PREFIX (/usr/local); DESTDIR 
 	for f in $(MAN_PAGES) $(wildcard packaging/man/*.[1-8]); do \
 		install -D -m 0644 $$f $(DESTDIR)$(MANDIR)/man$${f##*.}/$${f##*/} || exit 1; \
 	done
-	for f in $(wildcard pgpoold.ini.example README.md); do \
+	for f in $(wildcard pgpoold.ini.example README.md NEWS.md SECURITY.md); do \
 		install -D -m 0644 $$f $(DESTDIR)$(DOCDIR)/$$f || exit 1; \
 	done
 	install -D -m 0644 tests/bench/PERFORMANCE.md $(DESTDIR)$(DOCDIR)/PERFORMANCE.md

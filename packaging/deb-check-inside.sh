@@ -82,6 +82,8 @@ echo "== a log file and logrotate"
 set_option logfile /var/log/pgpoold/pgpoold.log
 ok "the log goes to a file" systemctl reload pgpoold.service
 ok "which is there" soon test -s /var/log/pgpoold/pgpoold.log
+as_its_user() { logrotate -d /etc/logrotate.d/pgpoold 2>&1 | grep -q "switching euid from 0 to $(id -u pgpoold) and egid from 0 to $(getent group adm | cut -d: -f3)"; }
+ok "logrotate works as the user of the log" as_its_user
 ok "logrotate likes its file" logrotate -f /etc/logrotate.d/pgpoold
 ok "the service writes to the new file" soon grep -q 'configuration reloaded' /var/log/pgpoold/pgpoold.log
 ok "the new file is readable for adm" has_mode /var/log/pgpoold/pgpoold.log "640 pgpoold:adm"

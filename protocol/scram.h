@@ -19,7 +19,6 @@
 #define SCRAM_NONCE_BYTES 18 /* random bytes that each of our ends puts in, as in PostgreSQL */
 #define SCRAM_SALT_BYTES 16  /* of the salts that we make */
 #define SCRAM_SALT_MAX 64    /* of the salts that we take */
-#define SCRAM_ITERATIONS_DEFAULT 4096
 #define SCRAM_ITERATIONS_MAX \
     INT32_MAX /* of a stored secret: checking a proof costs no iterations */
 #define SCRAM_ITERATIONS_DERIVE_MAX 1000000 /* that we are ready to compute: about half a second */

@@ -75,7 +75,7 @@ def rotated(daemon):
     """The real logrotate with our file; what postrotate does here is told to the daemon directly."""
     text = (ETC / "logrotate").read_text()
     for theirs, ours in (("/var/log/pgpoold/*.log", f"{daemon.home}/*.log"), ("create 0640 pgpoold adm", "create 0640"),
-                         ("    delaycompress\n", ""), ("    compress\n", "")):
+                         ("    su pgpoold adm\n", ""), ("    delaycompress\n", ""), ("    compress\n", "")):
         assert theirs in text
         text = text.replace(theirs, ours)
     text, n = re.subn(r"(?s)(postrotate\n).*?(\n *endscript)", rf"\g<1>kill -HUP {daemon.pid}\g<2>", text)
