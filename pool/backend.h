@@ -112,7 +112,7 @@ struct backend {
     size_t key_len;
     struct backend_address peer;
     struct backend_address local;
-    bool host_moved;    /* BACKEND_CONNECTING: to addresses that its host has no longer, perhaps */
+    bool host_moved;    /* its host has this address no longer; BACKEND_CONNECTING: perhaps */
     char host_name[64]; /* as configured, for logs and for the cancel */
     unsigned port;
     char *host; /* full; owned */

@@ -51,12 +51,12 @@ static void on_timer(struct loop_timer *timer)
     end(container_of(timer, struct farewell, timer));
 }
 
-/* Will its server process read our goodbye soon? */
+/* Will its server process read our goodbye soon, and would the next connection meet it? */
 static bool ends_soon(const struct backend *b)
 {
     bool is_quiet = inflight_is_empty(&b->inflight) && !b->inflight.unsynced;
 
-    return conn_is_open(&b->conn) && b->state >= BACKEND_SETUP && !b->is_hub &&
+    return conn_is_open(&b->conn) && b->state >= BACKEND_SETUP && !b->is_hub && !b->host_moved &&
            b->replication == REPLICATION_NONE && !b->conn.broken && (is_quiet || b->n_cancels > 0);
 }
 

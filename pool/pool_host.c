@@ -20,6 +20,7 @@ static void leave_host(struct backend *b, const char *name, const struct resolve
         return;
     }
     b->close_needed = true;
+    b->host_moved = true;
     if (b->state == BACKEND_IDLE || b->is_hub) { /* a hub has no end of its transaction */
         backend_close(b, "server DNS entry changed", NULL);
     }
