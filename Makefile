@@ -258,16 +258,19 @@ fuzz-short: ## the corpus of every fuzz target, and a few seconds of new inputs 
 	@$(SUB) FLAVOUR=fuzz fuzz-programs
 	@$(RUN) --fuzz-target '$(FUZZ)' fuzz
 
-bench: all ## the benchmarks, with other poolers beside ours
-	@packaging/deps.sh build test bench
+bench: ## the benchmarks, with other poolers beside ours
+	@packaging/deps.sh build bench
+	@$(SUB) all
 	@tests/bench/run.sh
 
-bench-quick: all ## the benchmarks, short
-	@packaging/deps.sh build test bench
+bench-quick: ## the benchmarks, short
+	@packaging/deps.sh build bench
+	@$(SUB) all
 	@tests/bench/run.sh --quick
 
-load: all ## 10,000 clients over 50 connections for LOAD_MINUTES (10), 50,000 idle ones, 5,000 logins at once: figures
-	@packaging/deps.sh build test bench
+load: ## 10,000 clients over 50 connections for LOAD_MINUTES (10), 50,000 idle ones, 5,000 logins at once: figures
+	@packaging/deps.sh build bench
+	@$(SUB) all
 	@$(PYTHON) -B tests/bench/load.py
 
 soak: ## the random tests of isolation and of LISTEN/NOTIFY at length; SOAK=10 times as long as SOAK=1, SEED=any
@@ -312,7 +315,7 @@ deps: ## installs what is missing to build, test and lint (Debian; root or sudo)
 	@packaging/deps.sh build test lint bench
 
 demo: ## a private PostgreSQL and pgpoold before it, with load and LISTEN/NOTIFY; cleans up behind itself
-	@packaging/deps.sh build test
+	@packaging/deps.sh build demo
 	@$(SUB) all
 	@packaging/demo.sh build/pgpoold
 

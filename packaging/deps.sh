@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# Installs the Debian packages that are missing: deps.sh SET..., the sets being build, test, lint, bench, package, afl.
+# Installs the Debian packages that are missing: deps.sh SET..., the sets being build, demo, test, lint, bench,
+# package, afl.
 # Quick when nothing is missing: one look at dpkg's database, no apt. Never leaves a service behind: neither a
 # PostgreSQL cluster on port 5432 nor a started pgbouncer.
 set -eu
@@ -14,6 +15,9 @@ for set in "$@"; do
         packages="$packages gcc libc6-dev make pkgconf libpq-dev libev-dev libinih-dev libssl-dev libc-ares-dev
             libidn-dev libsystemd-dev libxxhash-dev uthash-dev libmicrohttpd-dev libpam0g-dev libldap-dev
             scdoc"
+        ;;
+    demo) # what a stranger waits for before anything is to be seen: keep it short
+        packages="$packages postgresql-15 python3 python3-psycopg"
         ;;
     test)
         packages="$packages clang libclang-rt-14-dev llvm valgrind libcmocka-dev postgresql-15 openssl python3
@@ -36,10 +40,10 @@ for set in "$@"; do
         packages="$packages afl++"
         ;;
     bench)
-        packages="$packages pgbouncer haproxy strace"
+        packages="$packages pgbouncer haproxy postgresql-15 openssl strace valgrind python3"
         ;;
     *)
-        echo "deps.sh: no set called $set (build, test, lint, bench, package, afl)" >&2
+        echo "deps.sh: no set called $set (build, demo, test, lint, bench, package, afl)" >&2
         exit 2
         ;;
     esac
