@@ -224,6 +224,7 @@ def test_it_fits_and_can_be_read(http, browser, pg, scheme, width):
         browser.wait("document.querySelectorAll('#errors li').length >= 1")
         assert browser.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), browser.evaluate(TOO_WIDE)
         assert browser.evaluate(CONTRAST) == []
+        assert browser.evaluate(RUNS_OVER) == []
         shot(browser, f"{scheme}-{width}")
         dark = browser.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(244, 245, 247)"
         assert dark == (scheme == "dark")
@@ -232,6 +233,9 @@ def test_it_fits_and_can_be_read(http, browser, pg, scheme, width):
 
 TOO_WIDE = """[...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() &&
   e.getBoundingClientRect().right > window.innerWidth + 1).map((e) => e.tagName + '#' + e.id + '.' + e.className)"""
+# The cells whose text runs into the next one.
+RUNS_OVER = """[...document.querySelectorAll('td, th')].filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1)
+  .map((e) => (e.dataset.label || '') + e.textContent)"""
 # The texts whose contrast to what lies behind them is below 4.5 (WCAG 2.1 AA).
 CONTRAST = """(() => {
   const parse = (c) => { const m = c.match(/[\\d.]+/g).map(Number); return m.length < 4 ? [...m, 1] : m; };
