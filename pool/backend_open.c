@@ -119,24 +119,35 @@ bool backend_open_for(struct pool *pool, struct lease *l)
            l->state != LEASE_WAITING; /* not waiting: it was told */
 }
 
+/* What we say ourselves about a login begins as the line does. */
+static const char *without_prefix(const char *message)
+{
+    static const char prefix[] = "server login failed: ";
+
+    return strncmp(message, prefix, sizeof(prefix) - 1) == 0 ? message + sizeof(prefix) - 1
+                                                             : message;
+}
+
 void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_server)
 {
     struct pool *pool = b->pool;
     struct pg_error why = *e; /* @e may lie in what is freed now */
     bool is_own = b->replication != REPLICATION_NONE;
     char text[256];
+    char reason[sizeof(text) + 32];
 
     if (b->state == BACKEND_CLOSED) {
         return;
     }
-    backend_log(b, LOG_WARNING_LEVEL, "%s: %s",
-                from_server ? "server login failed" : "connect failed",
-                log_escape(text, sizeof(text), why.message));
+    (void)log_escape(text, sizeof(text), without_prefix(why.message));
+    backend_log(b, LOG_WARNING_LEVEL, "%s %s",
+                from_server ? "server login failed: FATAL" : "connect failed:", text);
     if (b->is_hub) {
         backend_close(b, "hub: connect failed", &why); /* the hub tries again by itself */
         return;
     }
-    backend_close(b, from_server ? "login failed" : "connect failed", &why);
+    (void)snprintf(reason, sizeof(reason), "login failed: %s", text);
+    backend_close(b, from_server ? reason : "connect failed", &why);
     if (!is_own) { /* that one may not replicate says nothing to the others */
         pool_connect_failed(pool, &why, from_server);
     }
