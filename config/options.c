@@ -250,7 +250,9 @@ static const struct option options[] = {
      .help = "Comma-separated parameters to keep in step between client and server besides the "
              "usual ones. Only those that the server reports on its own can be followed."},
     {BOOLEAN(application_name_add_host, "0"), RELOAD, GROUP,
-     .help = "Put the address and port of the client behind the application_name set at login."},
+     .help =
+         "Put the address and port of the client, or its process over a Unix socket, behind the "
+         "application_name set at login; who sets none is called app."},
     {BOOLEAN(disable_pqexec, "0"), GROUP,
      .help = "Refuse the simple query protocol, through which one message may carry several "
              "statements: only clients that always use the extended one can work. The console "

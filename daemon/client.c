@@ -111,10 +111,35 @@ const char *client_user_name(const struct client *c)
 #define CLIENT_LOG_MAX_BYTES 3072
 #define STRANGERS_LINES_PER_SECOND 200
 
+int client_unix_pid(const struct client *c)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+
+    return c->is_unix && getsockopt(conn_fd(&c->conn), SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0
+               ? cred.pid
+               : 0;
+}
+
+static void write_log(const struct client *c, enum log_level level, const char *text)
+{
+    char addr[CLIENT_ADDR_SIZE];
+    int pid = client_unix_pid(c);
+
+    if (pid > 0) {
+        (void)snprintf(addr, sizeof(addr), "unix(%d)", pid);
+    } else {
+        (void)client_addr(c, addr);
+    }
+    log_write_who(
+        level,
+        &(struct log_who){'C', c, client_database_name(c), client_user_name(c), addr, c->port},
+        "%s", text);
+}
+
 void client_log(const struct client *c, enum log_level level, const char *fmt, ...)
 {
     char text[CLIENT_LOG_MAX_BYTES];
-    char addr[CLIENT_ADDR_SIZE];
     va_list args;
 
     if (!log_is_on(level)) {
@@ -123,10 +148,51 @@ void client_log(const struct client *c, enum log_level level, const char *fmt, .
     va_start(args, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, args); /* cut is meant */
     va_end(args);
-    log_write_who(level,
-                  &(struct log_who){'C', c, client_database_name(c), client_user_name(c),
-                                    client_addr(c, addr), c->port},
-                  "%s", text);
+    write_log(c, level, text);
+}
+
+void client_log_stranger(const struct client *c, const char *fmt, ...)
+{
+    static struct log_rate rate;
+    char text[512];
+    va_list args;
+
+    if (!log_is_on(LOG_LOG_LEVEL) || !log_rate_ok(&rate, STRANGERS_LINES_PER_SECOND)) {
+        return;
+    }
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, args); /* cut is meant */
+    va_end(args);
+    write_log(c, LOG_LOG_LEVEL, text);
+}
+
+/* In the log, where PgBouncer's words are others than in SHOW CLIENTS. */
+static const char *const replication_words[REPLICATION_KINDS] = {
+    [REPLICATION_NONE] = "no",
+    [REPLICATION_PHYSICAL] = "yes",
+    [REPLICATION_LOGICAL] = "database",
+};
+
+void client_log_attempt(struct client *c)
+{
+    static struct log_rate rate;
+    struct client_login *l =
+        c->state == CLIENT_AUTH || c->state == CLIENT_LOGIN ? c->u.login : NULL;
+    char tls[128];
+    char database[256];
+    char user[256];
+
+    if (l == NULL || l->told_attempt || l->user == NULL || l->database == NULL ||
+        !c->server->config->settings.log_connections ||
+        (c->state == CLIENT_AUTH && !log_rate_ok(&rate, STRANGERS_LINES_PER_SECOND))) {
+        return;
+    }
+    l->told_attempt = true;
+    client_log(c, LOG_LOG_LEVEL, "login attempt: db=%s user=%s tls=%s replication=%s",
+               log_escape(database, sizeof(database), l->database),
+               log_escape(user, sizeof(user), l->user),
+               c->is_tls ? tls_info(c->conn.tls, tls, sizeof(tls)) : "no",
+               replication_words[c->replication]);
 }
 
 /* --- life --- */
@@ -166,6 +232,9 @@ struct client *client_new(struct server *s, struct listener *l, int fd, const st
     conn_init(&c->conn, fd, on_io);
     lease_init(&c->lease, &client_lease_ops);
     client_set_address(c, addr);
+    if (c->is_unix) {
+        c->port = (uint16_t)s->config->settings.listen_port; /* the socket's name has it */
+    }
     c->u.login = calloc(1, sizeof(*c->u.login));
     if (c->u.login == NULL) {
         conn_done(&c->conn, s->loop);
@@ -279,6 +348,9 @@ static bool may_log_end(const struct client *c)
 {
     static struct log_rate rate;
 
+    if (c->state == CLIENT_STARTUP && c->u.login->is_probe) {
+        return false;
+    }
     return c->pool != NULL || c->state == CLIENT_CONSOLE ||
            log_rate_ok(&rate, STRANGERS_LINES_PER_SECOND);
 }
@@ -289,6 +361,7 @@ static void close_now(struct client *c, const char *sqlstate, const char *reason
     unsigned long long age_s = (clock_now_us() - c->connect_us) / USEC_PER_SEC;
     bool is_drained = c->lease.is_polite && c->conn.tls == NULL; /* it hears nothing any more */
 
+    client_log_attempt(c); /* who does not get in has tried all the same */
     if (s->config->settings.log_disconnections && c->state != CLIENT_CANCEL && may_log_end(c)) {
         char text[512];
 
@@ -333,6 +406,7 @@ void client_close(struct client *c, const struct pg_error *e)
     if (c->state == CLIENT_CLOSED) {
         return;
     }
+    client_log_attempt(c);
     if (c->server->config->settings.log_pooler_errors) {
         char text[512];
         static struct log_rate rate;

@@ -100,7 +100,7 @@ struct client {
     bool counted : 1;   /* in the client limits of database and user */
     uint8_t family;
     uint8_t addr[16]; /* of the peer, network order */
-    uint16_t port;    /* of the peer; 0 over a Unix socket */
+    uint16_t port;    /* of the peer; over a Unix socket the listen_port */
     uint32_t moving;  /* on its way to or from another process, in this batch; 0: it is not */
     uint64_t id;
     usec_t connect_us;
@@ -132,7 +132,9 @@ struct client_login {
     bool is_busy;      /* an auth_query runs: the client is not read */
     bool is_suspended; /* SUSPEND: it is logged in after RESUME */
     bool is_console;
-    bool is_own_uid;    /* the daemon's own user, over the Unix socket */
+    bool is_own_uid; /* the daemon's own user, over the Unix socket */
+    bool is_probe;   /* it went before it had said who it is: a load balancer's look at the port */
+    bool told_attempt;  /* its "login attempt" is in the log */
     uint32_t version;   /* of the protocol, as the client asked */
     struct buf packet;  /* the StartupMessage */
     struct buf reply;   /* what goes to the client together with its welcome */
@@ -172,9 +174,15 @@ void client_send_buf(struct client *c, struct buf *b); /* and empties @b */
 /* "C-0x...: db/user@addr:port text" */
 void client_log(const struct client *c, enum log_level level, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
-/* The peer's address, "unix" or "unix(pid)" as text. Returns @ret. */
+/* The peer's address or "unix" as text. Returns @ret. */
 #define CLIENT_ADDR_SIZE 64
 const char *client_addr(const struct client *c, char ret[CLIENT_ADDR_SIZE]);
+/* The process behind a Unix socket; 0: not known. */
+int client_unix_pid(const struct client *c);
+/* "login attempt: ...", once for each client that has said who it is, whether it gets in or not. */
+void client_log_attempt(struct client *c);
+/* As client_log(), as a LOG line and with a bound on how often: about somebody who has proved nothing. */
+void client_log_stranger(const struct client *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 const char *client_database_name(const struct client *c);
 const char *client_user_name(const struct client *c);
 bool client_is_own_uid(
@@ -184,6 +192,8 @@ bool client_is_own_uid(
 void client_check_idle(struct pool *pool);
 /* The server's login timer: client_login_timeout. */
 void client_check_logins(struct loop_timer *timer);
+/* client_login_timeout may be another one now: for those who are logging in, too. */
+void client_login_timeout_set(struct server *s);
 
 /* --- between the files of a client --- */
 void client_startup_readable(struct client *c); /* client_startup.c */

@@ -118,15 +118,21 @@ static bool collect_wishes(struct client *c, const struct startup *s, struct wis
 static void add_host_to_name(struct client *c, struct wishes *w, char *text, size_t size)
 {
     char addr[CLIENT_ADDR_SIZE];
-    const char *name = "";
+    const char *name = "app"; /* as PgBouncer calls those without a name */
+    char unix_of[CLIENT_ADDR_SIZE];
 
     for (unsigned i = 0; i < w->n; i++) {
         if (strcasecmp(w->entries[i].name, "application_name") == 0) {
             name = w->entries[i].value;
         }
     }
-    (void)snprintf(text, size, "%.63s%s%s:%u", name, *name != '\0' ? " - " : "",
-                   client_addr(c, addr), c->port);
+    if (client_unix_pid(c) > 0 && gethostname(unix_of, sizeof(unix_of)) == 0) {
+        unix_of[sizeof(unix_of) - 1] = '\0';
+        (void)snprintf(addr, sizeof(addr), "unix(%d@%.40s)", client_unix_pid(c), unix_of);
+    } else {
+        (void)client_addr(c, addr);
+    }
+    (void)snprintf(text, size, "%.63s - %s:%u", name, addr, c->port);
     text[MIN(size - 1, (size_t)63)] = '\0'; /* as PostgreSQL would cut it */
     add_wish(w, "application_name", text);
 }
@@ -244,10 +250,7 @@ static void accept_console(struct client *c)
     }
     c->u.login->reply = BUF_INIT(0);
     startup_put_auth_ok(&msg);
-    if (s->config->settings.log_connections) {
-        client_log(c, LOG_LOG_LEVEL, "login attempt: db=%s user=%s tls=%s", c->u.login->database,
-                   c->u.login->user, c->is_tls ? "yes" : "no");
-    }
+    client_log_attempt(c);
     list_remove(&s->logins, &c->link);
     list_add_tail(&s->consoles, &c->link);
     c->u.login = client_login_free(c->u.login);
@@ -272,6 +275,13 @@ void client_auth_accept(struct client *c)
     }
     c->database = reload_find_database(s, l->database);
     if (c->database == NULL) {
+        char database[256];
+        char user[256];
+
+        client_log_attempt(c);
+        client_log_stranger(c, "login failed: db=%s user=%s",
+                            log_escape(database, sizeof(database), l->database),
+                            log_escape(user, sizeof(user), l->user));
         client_close_text(c, SQLSTATE_INVALID_CATALOG_NAME, "no such database: %s", l->database);
         return;
     }
@@ -411,6 +421,10 @@ static void on_password(struct client *c, const uint8_t *body, size_t len)
         client_close_text(c, SQLSTATE_PROTOCOL_VIOLATION, "invalid password packet");
         return;
     }
+    if (a->method == AUTH_TYPE_PLAIN && *password == '\0') {
+        client_auth_reject(c, "empty password returned by client"); /* PostgreSQL's text, too */
+        return;
+    }
     if (a->is_mock && (a->method != AUTH_TYPE_PLAIN || a->kind != SECRET_KIND_SCRAM)) {
         client_auth_reject(c, "password authentication failed");
         return;
@@ -486,7 +500,7 @@ static bool choose_method(struct client *c)
     login.addr = (struct sockaddr *)&addr;
     a->rule = hba_match(c->server->config->hba, &login);
     if (a->rule == NULL) {
-        client_auth_reject(c, "no authentication method configured for this login (auth_hba_file)");
+        client_auth_reject(c, "no authentication method is found");
         return false;
     }
     a->method = a->rule->method;

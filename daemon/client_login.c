@@ -32,12 +32,12 @@ static bool check_limits(struct client *c, struct database *db, struct pool_user
     }
     if (over(db->n_clients, db->max_clients)) {
         client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS,
-                          "no more connections allowed (max_db_client_connections)");
+                          "client connections exceeded (max_db_client_connections)");
         return false;
     }
     if (over(user->n_clients, user->max_clients)) {
         client_close_text(c, SQLSTATE_TOO_MANY_CONNECTIONS,
-                          "no more connections allowed (max_user_client_connections)");
+                          "client connections exceeded (max_user_client_connections)");
         return false;
     }
     return true;
@@ -376,16 +376,7 @@ void client_login_begin(struct client *c)
     c->user->n_clients++;
     c->counted = true;
     client_set_state(c, CLIENT_LOGIN);
-    if (s->config->settings.log_connections) {
-        char tls[128];
-
-        client_log(c, LOG_LOG_LEVEL, "login attempt: db=%s user=%s tls=%s%s%s", db->name, l->user,
-                   c->is_tls ? tls_info(c->conn.tls, tls, sizeof(tls)) : "no",
-                   c->replication != REPLICATION_NONE ? " replication=" : "",
-                   c->replication != REPLICATION_NONE
-                       ? replication_name((enum replication)c->replication)
-                       : "");
-    }
+    client_log_attempt(c);
     if (c->replication != REPLICATION_NONE) {
         client_replication_begin(c);
         return;

@@ -261,6 +261,10 @@ void client_secret_find(struct client *c)
             return;
         }
         if (lookup == LOOKUP_NOT) {
+            char text[256];
+
+            client_log_stranger(c, "no such user: %s",
+                                log_escape(text, sizeof(text), c->u.login->user));
             make_up_user(c);
         }
     }

@@ -82,6 +82,13 @@ void client_check_logins(struct loop_timer *timer)
     }
 }
 
+void client_login_timeout_set(struct server *s)
+{
+    if (!list_is_empty(&s->logins)) {
+        loop_timer_set(s->loop, &s->login_timer, 0); /* the check arms it anew */
+    }
+}
+
 /* --- TLS --- */
 
 static bool tls_is_offered(const struct client *c)
@@ -271,6 +278,7 @@ static void read_packet(struct client *c)
         return;
     }
     if (n < 0) {
+        l->is_probe = true; /* nothing that anybody wants to read about */
         client_close_quiet(c, "client unexpected eof");
         return;
     }

@@ -437,6 +437,7 @@ static bool apply(struct server *s, struct config *next, struct config_errors *e
         open_forced(s);
         janitor_start(s);
         stats_start(s);
+        client_login_timeout_set(s);
     }
     plan_done(&p);
     if (ok && old != next) {

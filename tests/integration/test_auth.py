@@ -394,3 +394,11 @@ def test_a_client_that_leaves_while_its_password_is_derived(pgpoold, wire, event
     client.send(password_message("slow"))
     client.close()
     eventually(lambda: daemon.show("lists", list="login_clients", items=0))
+
+
+def test_an_empty_password_is_called_so(pgpoold, wire):
+    """In clear text nobody can log in with one; the words are PostgreSQL's own."""
+    daemon = pgpoold(auth_type="plain", userlist={"app": "app-secret", "empty": ""})
+    for user in ("app", "empty", "nobody"):
+        with pytest.raises(ServerError, match="FATAL 28P01: empty password returned by client"):
+            wire(daemon, user=user, password="")

@@ -34,6 +34,14 @@ def test_a_login_that_takes_too_long_is_ended(one_server, wire):
     assert wire(daemon).run("SELECT 1") == [("1",)]
 
 
+def test_client_login_timeout_changes_for_who_is_logging_in(one_server, wire):
+    daemon = one_server()
+    client = wire(daemon, login=False)
+    client.send(startup({"user": "app", "database": "test"})[:10])
+    daemon.admin("SET client_login_timeout = 0.3")
+    assert last_words(client) == ("08P01", "client_login_timeout")
+
+
 def test_a_client_does_not_wait_longer_than_query_wait_timeout(one_server, wire):
     daemon = one_server()
     holder, late = wire(daemon), wire(daemon)

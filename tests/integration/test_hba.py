@@ -12,7 +12,7 @@ from account import as_server_account, server_account
 from cluster import find_bindir
 from wire import Client, ServerError
 
-NO_RULE = "no authentication method configured for this login (auth_hba_file)"
+NO_RULE = "no authentication method is found"
 
 
 def asked(daemon, user="app", database="test", host=None):

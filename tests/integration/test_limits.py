@@ -14,12 +14,13 @@ def target(server, **more):
 
 
 def refused_for(daemon, option, **who):
+    text = "no more connections allowed" if option == "max_client_conn" else "client connections exceeded"
     with pytest.raises(ServerError) as caught:
         with Client.connect(daemon.host, daemon.port) as client:
             client.login(**who)
     message = caught.value.message
     assert (message.severity, message.code, message.text) == (
-        "FATAL", "53300", f"no more connections allowed ({option})")
+        "FATAL", "53300", f"{text} ({option})")
 
 
 @contextlib.contextmanager

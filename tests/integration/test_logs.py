@@ -2,13 +2,15 @@
 """What is in the log, in which form, and what never is."""
 
 import json
+import os
 import re
 import signal
 import socket
 
 import pytest
 
-from wire import Client, bind, execute, parse, sync
+from sessions import one_database
+from wire import SSL_CODE, Client, ServerError, bind, execute, parse, special, sync
 
 JSON_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d$")
 
@@ -125,3 +127,68 @@ def test_strangers_cannot_fill_the_disk(pgpoold, eventually):
 
     eventually(told, "a later line tells how many were left out")
     assert daemon.log.count("unsupported frontend protocol") < 1000
+
+
+def lines_of(daemon, pattern):
+    return [line.split("] ", 1)[1] for line in daemon.log.splitlines() if re.search(pattern, line)]
+
+
+def refused(daemon, **who):
+    with pytest.raises(ServerError) as caught, Client.connect(daemon.host, daemon.port) as client:
+        client.login(**who)
+    return caught.value.text
+
+
+def test_a_login_that_fails_has_its_attempt_in_the_log(pgpoold, pg):
+    """What watchers like fail2ban look for, as PgBouncer says it."""
+    daemon = pgpoold(auth_type="md5", userlist={"app": "right"}, databases=one_database(pg))
+    assert refused(daemon, user="app", database="test", password="wrong") == "password authentication failed"
+    assert refused(daemon, user="nobody", database="test", password="x") == "password authentication failed"
+    assert refused(daemon, user="app", database="nodb", password="right") == "no such database: nodb"
+    daemon.wait_log("closing because: no such database")
+    attempts = lines_of(daemon, "login attempt: ")
+    assert [re.sub(r".*login", "login", line) for line in attempts] == [
+        "login attempt: db=test user=app tls=no replication=no",
+        "login attempt: db=test user=nobody tls=no replication=no",
+        "login attempt: db=nodb user=app tls=no replication=no"]
+    assert attempts[0].startswith("LOG C-0x") and "test/app@127.0.0.1:" in attempts[0]
+    no_user, = lines_of(daemon, "no such user: ")
+    assert no_user.startswith("LOG C-0x") and no_user.endswith(" no such user: nobody")
+    failed, = lines_of(daemon, "login failed: db=")
+    assert failed.startswith("LOG C-0x") and failed.endswith(" login failed: db=nodb user=app")
+
+
+def test_an_attempt_is_told_once_and_by_log_connections_only(pgpoold, wire):
+    daemon = pgpoold(auth_type="md5", userlist={"app": "app-secret", "admin": "admin-secret"}, log_connections=0)
+    wire(daemon, password="app-secret")
+    refused(daemon, user="app", database="test", password="wrong")
+    daemon.wait_log("closing because: password authentication failed")
+    assert not lines_of(daemon, "login attempt")
+    daemon.admin("SET log_connections = 1", password="admin-secret")
+    wire(daemon, password="app-secret").run("SELECT 1")
+    assert len(lines_of(daemon, "login attempt: db=test user=app ")) == 1
+
+
+def test_what_the_server_says_to_a_login_is_in_the_log(pgpoold):
+    daemon = pgpoold(userlist={"app": "", "stranger": ""})
+    assert refused(daemon, user="stranger", database="test") == 'role "stranger" does not exist'
+    daemon.wait_log(r'WARNING S-0x.* server login failed: FATAL role "stranger" does not exist\n')
+    daemon.wait_log(r'LOG S-0x.* closing because: login failed: role "stranger" does not exist \(age=\d+s\)\n')
+
+
+def test_the_process_behind_a_unix_socket_is_named(pgpoold, wire):
+    daemon = pgpoold()
+    wire(daemon, host=daemon.socket_dir).goodbye()
+    daemon.wait_log(rf"test/app@unix\({os.getpid()}\):{daemon.port} login attempt: ")
+    daemon.wait_log(rf"test/app@unix\({os.getpid()}\):{daemon.port} closing because: client close request")
+
+
+@pytest.mark.parametrize("sends", [b"", b"\0\0", special(SSL_CODE)])
+def test_a_look_at_the_port_leaves_no_line(pgpoold, wire, eventually, sends):
+    """As load balancers and orchestrators do every few seconds."""
+    daemon = pgpoold(tcp_defer_accept=0)
+    with wire(daemon, login=False) as client:
+        eventually(lambda: daemon.show("lists", list="login_clients")[0]["items"] == 1)
+        client.send(sends)
+    eventually(lambda: daemon.show("lists", list="login_clients")[0]["items"] == 0)
+    assert not lines_of(daemon, r"\(nodb\)")

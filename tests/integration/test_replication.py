@@ -211,7 +211,7 @@ def test_show_tells_who_replicates(pgpoold, wire, repl, eventually):
     assert row["link"] == server["ptr"] and server["link"] == row["ptr"]
     pool, = daemon.show("pools", user=repl)
     assert (pool["cl_active"], pool["cl_waiting"], pool["sv_active"], pool["sv_login"]) == (1, 0, 1, 0)
-    daemon.wait_log("login attempt: db=test user=repl tls=no replication=physical")
+    daemon.wait_log("login attempt: db=test user=repl tls=no replication=yes")
     client.close()
     eventually(lambda: not daemon.show("servers", user=repl) and not daemon.show("clients", user=repl))
 

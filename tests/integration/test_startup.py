@@ -444,15 +444,24 @@ def test_the_database_is_the_user_when_none_is_named(pgpoold, wire, pg):
 
 # ---------------------------------------------------------------------------------- what is added
 
-@pytest.mark.parametrize("name, shown", [("me", "me - 127.0.0.1:{port}"), ("", "127.0.0.1:{port}")])
-def test_application_name_add_host(pg, pgpoold, wire, name, shown):
+@pytest.mark.parametrize("params, shown", [({"application_name": "me"}, "me - 127.0.0.1:{port}"),
+                                           ({"application_name": ""}, " - 127.0.0.1:{port}"),
+                                           ({}, "app - 127.0.0.1:{port}")])
+def test_application_name_add_host(pg, pgpoold, wire, params, shown):
     daemon = pgpoold(application_name_add_host=1)
-    client = wire(daemon, application_name=name)
+    client = wire(daemon, **params)
     expected = shown.format(port=client.sock.getsockname()[1])
     assert client.run("SHOW application_name") == [(expected,)]
     client.run("BEGIN")
     assert expected in [a["application_name"] for a in pg.activity("test", "app")]
     client.run("END")
+
+
+def test_application_name_add_host_names_the_process_behind_a_unix_socket(pgpoold, wire):
+    daemon = pgpoold(application_name_add_host=1)
+    with wire(daemon, host=daemon.socket_dir, application_name="me") as client:
+        expected = f"me - unix({os.getpid()}@{socket.gethostname()})"
+        assert client.run("SHOW application_name")[0][0].startswith(expected[:63])
 
 
 def test_login_notify_message_comes_with_the_welcome(pgpoold, wire):
