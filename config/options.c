@@ -172,7 +172,8 @@ static const struct option options[] = {
     {BOOLEAN(log_pooler_errors, "1"), RELOAD, GROUP,
      .help = "Log the errors that pgpoold itself sends to clients."},
     {BOOLEAN(log_stats, "1"), RELOAD, GROUP,
-     .help = "Write a line of averages over all databases into the log, once in each stats_period."},
+     .help =
+         "Write a line of averages over all databases into the log, once in each stats_period."},
     {DURATION(stats_period, "60", G_US(stats_period)), .least = 100000, RELOAD, GROUP,
      .help = "How often the averages of SHOW STATS are worked out."},
     {BOOLEAN(echo, "0"), OWN, RELOAD, GROUP,

@@ -22,6 +22,7 @@ struct painter {
     unsigned database_width;
     unsigned user_width;
     size_t line_at; /* where the line that is being painted begins in out */
+    unsigned n_lines;
     bool has_bar;
 };
 
@@ -114,6 +115,11 @@ static void cut_line(struct painter *p)
  * cursor stands on its last character, which would be erased with the rest. */
 static void end_line(struct painter *p)
 {
+    if (p->screen->rows > 0 && p->n_lines == p->screen->rows) {
+        buf_truncate(p->out, p->line_at); /* one more would push the first out at the top */
+        return;
+    }
+    p->n_lines++;
     if (p->screen->is_terminal && p->screen->columns > 0) {
         cut_line(p);
     }

@@ -111,11 +111,12 @@ static void test_a_screen_is_never_too_high_or_too_wide(void **state)
         for (size_t databases = 0; databases <= N_MANY; databases += 8) {
             struct top_sample s = sample_of(pools, databases);
 
-            for (unsigned rows = 12; rows < 100; rows += 11) {
+            for (unsigned rows = 1; rows < 100; rows += 11) {
                 struct top_screen screen = {.title = "here", .rows = rows, .columns = 80};
                 const char *text = draw(&out, &screen, &s);
 
                 assert_true(n_lines(text) <= rows);
+                assert_ptr_equal(strstr(text, "here\n"), text);
                 if (pools + databases + 7 <= rows) {
                     assert_null(strstr(text, " more "));
                     assert_int_equal(n_lines(text), 7 + pools + databases);
