@@ -10,6 +10,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How a text of the client's is to be read: its names are in the client's encoding. */
+static unsigned lexer_flags(const struct client *c)
+{
+    static const struct {
+        const char *encoding;
+        unsigned flags;
+    } others[] = {
+        {"", 0},
+        {"UTF8", 0},
+        {"SJIS", SQL_NOT_UTF8 | SQL_SJIS},
+        {"SHIFT_JIS_2004", SQL_NOT_UTF8 | SQL_SJIS},
+        {"BIG5", SQL_NOT_UTF8 | SQL_PAIRS},
+        {"GBK", SQL_NOT_UTF8 | SQL_PAIRS},
+        {"UHC", SQL_NOT_UTF8 | SQL_PAIRS},
+        {"GB18030", SQL_NOT_UTF8 | SQL_PAIRS},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        if (strcasecmp(notify_encoding_of(c), others[i].encoding) == 0) {
+            return others[i].flags;
+        }
+    }
+    return SQL_NOT_UTF8;
+}
+
 /* true: noted. false: the client is closed. */
 static bool expect(struct client *c, struct notify_work *w, const struct sql_statement *st)
 {
@@ -32,7 +57,7 @@ static bool expect_all(struct client *c, struct notify_work *w, const char *text
     struct sql_lexer lx;
     struct sql_statement st;
 
-    sql_lexer_init(&lx, text, len, 0);
+    sql_lexer_init(&lx, text, len, lexer_flags(c));
     while (sql_statement_next(&lx, &st)) {
         if (!expect(c, w, &st)) {
             return false;
@@ -59,7 +84,7 @@ static bool is_too_many(const struct client *c, const struct notify_work *w, con
     struct sql_lexer lx;
     struct sql_statement st;
 
-    sql_lexer_init(&lx, text, len, 0);
+    sql_lexer_init(&lx, text, len, lexer_flags(c));
     while (sql_statement_next(&lx, &st)) {
         if (st.kind == SQL_UNLISTEN || st.kind == SQL_UNLISTEN_ALL) {
             return false;
@@ -71,12 +96,12 @@ static bool is_too_many(const struct client *c, const struct notify_work *w, con
     return false;
 }
 
-static bool has_listen(const char *text, size_t len)
+static bool has_listen(const struct client *c, const char *text, size_t len)
 {
     struct sql_lexer lx;
     struct sql_statement st;
 
-    sql_lexer_init(&lx, text, len, 0);
+    sql_lexer_init(&lx, text, len, lexer_flags(c));
     while (sql_statement_next(&lx, &st)) {
         if (st.kind == SQL_LISTEN) {
             return true;
@@ -178,7 +203,7 @@ static enum notify_verdict announce(struct client *c, struct notify_work *w, con
     struct sql_lexer lx;
     struct sql_statement st;
 
-    sql_lexer_init(&lx, text, len, 0);
+    sql_lexer_init(&lx, text, len, lexer_flags(c));
     while (!w->is_announced && sql_statement_next(&lx, &st)) {
         bool is_off = false;
 
@@ -229,7 +254,7 @@ bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, con
         end = text + strnlen(text, (size_t)(end - text));
     }
     if (!notify_relays(c) || notify_refuses(c) || pool_is_stopped(c->pool) ||
-        !has_listen(text, (size_t)(end - text))) {
+        !has_listen(c, text, (size_t)(end - text))) {
         return false;
     }
     w = notify_record(c);
@@ -283,7 +308,7 @@ enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size
     if (LIKELY(!listens && c->notify == NULL && !notify_hub_is_used(c->pool))) {
         return NOTIFY_GO_ON;
     }
-    if (listens && notify_refuses(c) && has_listen(text, text_len)) {
+    if (listens && notify_refuses(c) && has_listen(c, text, text_len)) {
         return NOTIFY_REFUSE;
     }
     if (!notify_relays(c)) {
@@ -354,8 +379,9 @@ enum notify_verdict client_notify_parse(const struct client *c, struct stmt *stm
         return NOTIFY_GO_ON;
     }
     scan(stmt);
-    return stmt->listens && has_listen((const char *)stmt->body, text_length(stmt)) ? NOTIFY_REFUSE
-                                                                                    : NOTIFY_GO_ON;
+    return stmt->listens && has_listen(c, (const char *)stmt->body, text_length(stmt))
+               ? NOTIFY_REFUSE
+               : NOTIFY_GO_ON;
 }
 
 static struct portal *find_portal(const struct notify_work *w, const char *name)

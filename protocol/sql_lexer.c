@@ -34,6 +34,12 @@ static inline char lower_of(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
+/* The place behind the character at @at, which is in the text. */
+static inline size_t behind(const struct sql_lexer *lx, size_t at)
+{
+    return at + sql_char_bytes(lx->flags, lx->text + at, lx->len - at);
+}
+
 static inline bool has_at(const struct sql_lexer *lx, size_t at, char c)
 {
     return at < lx->len && lx->text[at] == c;
@@ -127,9 +133,9 @@ static size_t skip_piece(const struct sql_lexer *lx, size_t at, char quote, enum
             }
             at += 2;
         } else if (lx->text[at] == '\\' && quoting == QUOTING_BACKSLASH) {
-            at += 2;
+            at = at + 1 < lx->len ? behind(lx, at + 1) : at + 2;
         } else {
-            at++;
+            at = behind(lx, at);
         }
     }
     return OPEN;
@@ -161,7 +167,7 @@ static size_t skip_dollar_tag(const struct sql_lexer *lx, size_t at)
         if ((cls & IS_LETTER) == 0 && ((cls & IS_DIGIT) == 0 || p == at + 1)) {
             return OPEN;
         }
-        p++;
+        p = behind(lx, p);
     }
     return OPEN;
 }
@@ -221,7 +227,7 @@ static enum quoting plain_quoting(const struct sql_lexer *lx)
 static struct sql_token word_token(struct sql_lexer *lx, size_t at)
 {
     char first = lower_of(lx->text[at]);
-    size_t end = at + 1;
+    size_t end = behind(lx, at);
 
     if (first == 'u' && has_at(lx, at + 1, '&')) {
         if (has_at(lx, at + 2, '"')) {
@@ -240,7 +246,7 @@ static struct sql_token word_token(struct sql_lexer *lx, size_t at)
     }
     while (end < lx->len &&
            ((class_of(lx->text[end]) & (IS_LETTER | IS_DIGIT)) != 0 || lx->text[end] == '$')) {
-        end++;
+        end = behind(lx, end);
     }
     return token(lx, SQL_TOKEN_WORD, at, end);
 }

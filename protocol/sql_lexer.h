@@ -5,9 +5,8 @@
  * out as any kind, since it will not complete. Rules: PostgreSQL 15, "Lexical Structure"
  * (section 4.1) and the synopses of the commands.
  *
- * Encodings: the bytes below 128 must be ASCII wherever they stand. That holds for every server
- * encoding; of the encodings that only clients can have (SJIS, BIG5, GBK, UHC, GB18030, JOHAB) a
- * text with letters of theirs may be misread: names, and backslashes in E''. */
+ * Encodings: the bytes below 128 are ASCII wherever they stand. That holds for every server
+ * encoding; for those that only clients can have there are flags. */
 #ifndef PGPOOLD_PROTOCOL_SQL_LEXER_H
 #define PGPOOLD_PROTOCOL_SQL_LEXER_H
 
@@ -44,7 +43,25 @@ enum sql_flags {
     /* The server encoding has one byte a character: long names are cut at any byte, not at the
      * limit of an UTF-8 character. */
     SQL_SINGLE_BYTE = 2,
+    /* A byte from 128 on takes the next one along, which may look like ASCII: BIG5, GBK, UHC, and
+     * GB18030, whose four bytes are two such pairs. */
+    SQL_PAIRS = 4,
+    /* The same for SJIS and SHIFT_JIS_2004, where some are letters by themselves. */
+    SQL_SJIS = 8,
+    /* Not UTF-8: what U&"" names beyond ASCII cannot be told. */
+    SQL_NOT_UTF8 = 16,
 };
+
+/* Bytes of the character at @p, of which @left are there; for all encodings without such pairs: 1. */
+static inline size_t sql_char_bytes(unsigned flags, const char *p, size_t left)
+{
+    uint8_t c = (uint8_t)*p;
+
+    if (LIKELY((flags & (SQL_PAIRS | SQL_SJIS)) == 0) || c < 0x80 || left < 2) {
+        return 1;
+    }
+    return (flags & SQL_SJIS) != 0 && c >= 0xa1 && c <= 0xdf ? 1 : 2;
+}
 
 struct sql_lexer {
     /* private */

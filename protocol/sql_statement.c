@@ -25,7 +25,7 @@ static bool is_identifier(const struct sql_token *t)
 struct name {
     char bytes[SQL_NAME_BYTES + 4];
     size_t len;
-    bool is_single_byte;
+    unsigned flags;
 };
 
 static void name_put(struct name *n, char c)
@@ -35,6 +35,26 @@ static void name_put(struct name *n, char c)
     }
 }
 
+/* Puts the character at @p as it stands when it takes more than one byte (SQL_PAIRS). Returns these, else 0. */
+static size_t name_put_pair(struct name *n, const char *p, const char *end)
+{
+    if (sql_char_bytes(n->flags, p, (size_t)(end - p)) == 1) {
+        return 0;
+    }
+    name_put(n, p[0]);
+    name_put(n, p[1]);
+    return 2;
+}
+
+static size_t name_char_bytes(const struct name *n, size_t at)
+{
+    uint8_t b = (uint8_t)n->bytes[at];
+
+    return (n->flags & (SQL_PAIRS | SQL_SJIS)) != 0
+               ? sql_char_bytes(n->flags, n->bytes + at, n->len - at)
+               : (size_t)1 + (b >= 0xc0) + (b >= 0xe0) + (b >= 0xf0);
+}
+
 /* Cuts as PostgreSQL does and writes it out. */
 static void name_finish(const struct name *n, char ret[SQL_NAME_BYTES])
 {
@@ -42,10 +62,8 @@ static void name_finish(const struct name *n, char ret[SQL_NAME_BYTES])
 
     if (len > SQL_NAME_BYTES - 1) {
         len = SQL_NAME_BYTES - 1;
-        for (size_t i = 0, next; !n->is_single_byte; i = next) {
-            uint8_t b = (uint8_t)n->bytes[i];
-
-            next = i + 1 + (b >= 0xc0) + (b >= 0xe0) + (b >= 0xf0);
+        for (size_t i = 0, next; (n->flags & SQL_SINGLE_BYTE) == 0; i = next) {
+            next = i + name_char_bytes(n, i);
             if (next > SQL_NAME_BYTES - 1) {
                 len = i;
                 break;
@@ -58,7 +76,8 @@ static void name_finish(const struct name *n, char ret[SQL_NAME_BYTES])
 
 static bool name_put_code_point(struct name *n, uint32_t cp)
 {
-    if (cp == 0 || cp > 0x10ffff || (cp >= 128 && n->is_single_byte)) {
+    if (cp == 0 || cp > 0x10ffff ||
+        (cp >= 128 && (n->flags & (SQL_SINGLE_BYTE | SQL_NOT_UTF8)) != 0)) {
         return false; /* of a server encoding that we do not know */
     }
     if (cp < 0x80) {
@@ -145,8 +164,14 @@ static const char *put_escape(struct name *n, const char *p, const char *end, ch
 static bool put_quoted(struct name *n, const char *p, const char *end, char escape)
 {
     while (p < end) {
-        char c = *p++;
+        size_t pair = name_put_pair(n, p, end);
+        char c;
 
+        if (pair > 0) {
+            p += pair;
+            continue;
+        }
+        c = *p++;
         if (c == '"') {
             p++; /* the second of two */
         }
@@ -220,7 +245,7 @@ static char accept_uescape(struct cursor *c)
 /* The identifier at the cursor as a name; the cursor goes behind it. "": it cannot be read. */
 static void read_name(struct cursor *c, char ret[SQL_NAME_BYTES])
 {
-    struct name n = {.is_single_byte = (c->lx.flags & SQL_SINGLE_BYTE) != 0};
+    struct name n = {.flags = c->lx.flags};
     const char *p = c->lx.text + c->t.at;
     const char *end = p + c->t.len;
     bool is_quoted = c->t.kind == SQL_TOKEN_QUOTED;
@@ -228,8 +253,13 @@ static void read_name(struct cursor *c, char ret[SQL_NAME_BYTES])
 
     advance(c);
     if (!is_quoted) {
-        for (; p < end; p++) {
-            name_put(&n, lower_of(*p));
+        while (p < end) {
+            size_t pair = name_put_pair(&n, p, end);
+
+            if (pair == 0) {
+                name_put(&n, lower_of(*p));
+            }
+            p += pair > 0 ? pair : 1;
         }
     } else if (*p == '"') {
         ok = put_quoted(&n, p + 1, end - 1, '\0');

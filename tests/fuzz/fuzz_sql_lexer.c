@@ -67,8 +67,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size == 0) {
         return 0;
     }
-    read_tokens(text, size - 1, data[0] & 3U);
-    read_statements(text, size - 1, data[0] & 3U);
+    read_tokens(text, size - 1, data[0] & 31U);
+    read_statements(text, size - 1, data[0] & 31U);
     fatal_unless(sql_might_contain(text, size - 1, "listen") ==
                  contains_slowly(text, size - 1, "listen"));
     return 0;

@@ -309,6 +309,19 @@ def test_clients_with_other_encodings_hear_each_other(worlds):
     w.finish()
 
 
+@pytest.mark.parametrize("encoding, codec, name", [("SJIS", "shift_jis", "データ"), ("BIG5", "big5", "功能許"),
+                                                   ("UHC", "cp949", "갂똠"), ("GB18030", "gb18030", "丂ŝ亅")])
+def test_letters_whose_second_byte_looks_like_ascii(worlds, encoding, codec, name):
+    w = worlds("u")
+    w.connect("l", client_encoding=encoding)
+    for sql in (f"LISTEN {name}", f"SELECT E'{name}'; LISTEN a", f'UNLISTEN "{name}"', f"LISTEN \"{name}\"", f"UNLISTEN {name}"):
+        w.step("l", [query(sql.encode(codec))])
+        w.step("u", simple(f"NOTIFY {name}, '{name}'"))
+        w.step("u", simple("NOTIFY a"))
+    w.step("l", [query(f"LISTEN {name}; NOTIFY {name}, '{name}'".encode(codec))])
+    w.finish()
+
+
 def test_a_client_may_change_its_encoding(worlds):
     w = worlds("u", "l")
     w.step("l", simple("LISTEN a"))

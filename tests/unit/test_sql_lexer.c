@@ -145,6 +145,47 @@ static void test_a_single_byte_encoding_cuts_at_bytes(void **state)
     assert_string_equal(st.name, "");
 }
 
+/* Letters that end in a byte of ASCII: of names, in strings, and behind a backslash. */
+static const struct {
+    const char *name;
+    unsigned flags;
+    const char *text;
+    const char *want;
+} pair_names[] = {
+    {"capital letter", SQL_SJIS, "LISTEN \x83\x41", "\x83\x41"},
+    {"bracket", SQL_SJIS, "LISTEN \x83\x66\x81\x5b\x83\x5e", "\x83\x66\x81\x5b\x83\x5e"},
+    {"of one byte", SQL_SJIS, "LISTEN \xc3\xde\xb0\xc0X", "\xc3\xde\xb0\xc0x"},
+    {"backslash", SQL_PAIRS, "LISTEN \xa5\x5c\xaf\xe0", "\xa5\x5c\xaf\xe0"},
+    {"four bytes", SQL_PAIRS, "LISTEN \x81\x30\x94\x34\x81\x7cY", "\x81\x30\x94\x34\x81\x7cy"},
+    {"folded behind it", SQL_PAIRS, "LISTEN A\x81\x41 B", "a\x81\x41"},
+    {"quoted", SQL_PAIRS, "LISTEN \"A\x81\x41\"", "A\x81\x41"},
+    {"quoted with an escape", SQL_PAIRS, "LISTEN U&\"\xa5\x5c\\0041\"",
+     "\xa5\x5c"
+     "A"},
+    {"behind a string", SQL_PAIRS, "SELECT E'\xa5\x5c'; LISTEN a", "a"},
+    {"cut", SQL_PAIRS, "LISTEN " SIXTY("x") "xx\x81\x41", SIXTY("x") "xx"},
+    {"half", SQL_PAIRS, "LISTEN a\x81", "a\x81"},
+    {"dollars", SQL_PAIRS, "SELECT $\x81\x5c$;$\x81\x5c$; LISTEN a", "a"},
+    {"not told", SQL_NOT_UTF8, "LISTEN U&\"\\00e4\"", ""},
+};
+
+static void test_encodings_of_clients(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(pair_names) / sizeof(pair_names[0]); i++) {
+        struct sql_lexer lx;
+        struct sql_statement st;
+
+        sql_lexer_init(&lx, pair_names[i].text, strlen(pair_names[i].text), pair_names[i].flags);
+        do {
+            assert_true(sql_statement_next(&lx, &st));
+        } while (st.kind == SQL_OTHER);
+        if (st.kind != SQL_LISTEN || strcmp(st.name, pair_names[i].want) != 0) {
+            fail_msg("%s: %s <%s>", pair_names[i].name, kind_names[st.kind], st.name);
+        }
+    }
+}
+
 /* --- statements --- */
 
 /* KIND <name> +flags, with a | between them; "!" at the end: broken. */
@@ -441,6 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_a_single_byte_encoding_cuts_at_bytes),
+        cmocka_unit_test(test_encodings_of_clients),
         cmocka_unit_test(test_statements),
         cmocka_unit_test(test_backslashes_escape_when_strings_do_not_conform),
         cmocka_unit_test(test_every_prefix_of_every_text_is_read_within_its_bytes),
