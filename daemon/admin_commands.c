@@ -309,7 +309,7 @@ static enum admin_verdict run_kill_client(struct client *c, const struct admin_s
     }
     pg_error_set(&why, SQLSTATE_ADMIN_SHUTDOWN, "terminating connection due to KILL_CLIENT");
     if (victim->lease.state == LEASE_HELD) {
-        backend_close(victim->lease.backend, "killed with its client", &why);
+        backend_kill(victim->lease.backend, "killed with its client", &why);
     }
     client_close(victim, &why);
     return c->state == CLIENT_CONSOLE ? ADMIN_DONE : ADMIN_GONE;

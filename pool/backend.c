@@ -187,6 +187,15 @@ void backend_close(struct backend *b, const char *reason, const struct pg_error 
     pool_backend_closed(pool, b);
 }
 
+void backend_kill(struct backend *b, const char *reason, const struct pg_error *e)
+{
+    if (b->state >= BACKEND_SETUP && !b->is_hub && !inflight_is_empty(&b->inflight) &&
+        b->replication == REPLICATION_NONE) {
+        (void)cancel_start(b, NULL, CANCEL_OF_OURS); /* not possible: it ends when it wants to */
+    }
+    backend_close(b, reason, e);
+}
+
 void backend_remember_error(struct backend *b, const uint8_t *body, size_t len)
 {
     struct pg_error e;

@@ -159,6 +159,9 @@ MUSTCHECK bool backend_open_for(struct pool *pool, struct lease *l);
 /* The one door out. @reason goes to the log. The owner of the lease is told with @e (NULL: the connection was lost). */
 void backend_close(struct backend *b, const char *reason, const struct pg_error *e);
 
+/* The same when somebody wants it gone: the server does not go on with what runs. */
+void backend_kill(struct backend *b, const char *reason, const struct pg_error *e);
+
 /* --- use, for the holder of the lease --- */
 
 /* Sends @v's content and notes the activity. false: the connection is closed now, the owner was told. */

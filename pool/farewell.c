@@ -54,10 +54,12 @@ static void on_timer(struct loop_timer *timer)
 /* Will its server process read our goodbye soon, and would the next connection meet it? */
 static bool ends_soon(const struct backend *b)
 {
-    bool is_quiet = inflight_is_empty(&b->inflight) && !b->inflight.unsynced;
+    bool is_quiet = inflight_is_empty(&b->inflight);
+    bool is_cut = b->out_left > 0; /* in the midst of a message: that ends it */
 
     return conn_is_open(&b->conn) && b->state >= BACKEND_SETUP && !b->is_hub && !b->host_moved &&
-           b->replication == REPLICATION_NONE && !b->conn.broken && (is_quiet || b->n_cancels > 0);
+           b->target == b->pool->db->target && b->replication == REPLICATION_NONE &&
+           !b->conn.broken && (is_quiet || is_cut || b->n_cancels > 0);
 }
 
 void farewell_begin(struct backend *b)

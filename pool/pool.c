@@ -778,8 +778,8 @@ void pool_kill(struct pool *pool, const struct pg_error *why)
     pool_fail_waiters(pool, why, false);
     for (unsigned i = 0; i < BACKEND_CLOSED; i++) {
         while (!list_is_empty(&pool->backends[i])) {
-            backend_close(list_entry(list_first(&pool->backends[i]), struct backend, link),
-                          "killed", why);
+            backend_kill(list_entry(list_first(&pool->backends[i]), struct backend, link), "killed",
+                         why);
         }
     }
 }

@@ -128,7 +128,7 @@ void pool_reconnect(struct pool *pool);
 void pool_host_moved(struct pool *pool, const char *name, const struct resolve_answer *answer);
 /* Closes the idle connections. */
 void pool_close_idle(struct pool *pool, const char *reason);
-/* Closes all server connections and fails all waiters. */
+/* Closes all server connections and fails all waiters. What runs is cancelled. */
 void pool_kill(struct pool *pool, const struct pg_error *why);
 
 /* So many of its connections are the old process's now. */

@@ -48,6 +48,17 @@ def test_an_abandoned_query_is_cancelled_and_its_server_used_again(any_server, p
     assert pg.n_connections("test") == 1
 
 
+@pytest.mark.parametrize("command", ["KILL test", "KILL_CLIENT"])
+def test_the_query_of_a_client_that_is_killed_is_cancelled(any_server, pg, wire, eventually, command):
+    client = wire(any_server)
+    client.send(query(SLEEPS))
+    wait_running(pg, SLEEPS)
+    if command == "KILL_CLIENT":
+        command += f" {any_server.show('clients', user='app')[0]['id']}"
+    any_server.admin(command)
+    eventually(lambda: pg.n_connections("test") == 0)
+
+
 def stuff(client, sql):
     """Sends query after query and reads no answer, until everything on the way is full."""
     client.sock.settimeout(1)
