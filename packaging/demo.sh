@@ -101,6 +101,7 @@ until_works "$bindir/psql" -h "$dir" -U postgres -c 'SELECT 1' || fail "PostgreS
 
 say "pgpoold before it: transaction pooling, five server connections"
 port=$(free_port)
+http_port=$(free_port)
 cat >"$dir/pgpoold.ini" <<INI
 [databases]
 shop = host=$dir port=5432
@@ -116,6 +117,7 @@ pool_mode = transaction
 default_pool_size = 5
 max_client_conn = 200
 max_prepared_statements = 100
+http_port = $http_port
 INI
 printf '"app" ""\n"admin" ""\n' >"$dir/userlist.txt"
 chmod 644 "$dir/pgpoold.ini" "$dir/userlist.txt"
@@ -170,6 +172,8 @@ cat "$dir/listen.log"
 say "To try it yourself"
 echo "  clients:  psql 'host=127.0.0.1 port=$port user=app dbname=shop'"
 echo "  console:  psql '$console' -c 'SHOW HELP'"
+echo "  watch:    $pgpoold top '$console'"
+echo "  browser:  http://127.0.0.1:$http_port/"
 if [ -t 0 ]; then
     printf '\nEnter ends the demo and removes everything. '
     read -r _ || true
