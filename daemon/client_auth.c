@@ -235,8 +235,7 @@ static void accept_console(struct client *c)
 {
     struct buf msg = c->u.login->reply;
     struct server *s = c->server;
-    /* With auth_type = any the user's name means nothing, so everybody is an admin: as PgBouncer documents it. */
-    bool is_admin = c->u.login->is_own_uid || client_auth_settings(c)->auth_type == AUTH_TYPE_ANY ||
+    bool is_admin = c->u.login->is_own_uid ||
                     option_list_has(client_auth_settings(c)->admin_users, c->u.login->user);
 
     if (!c->u.login->is_own_uid && !may_use_console(c)) {

@@ -349,10 +349,15 @@ def test_another_uid_or_tcp_does_not(pgpoold, host):
         daemon.admin("SHOW VERSION", user="pgbouncer", host=host)
 
 
-def test_auth_type_any_makes_everybody_an_admin(pgpoold):
-    daemon = pgpoold(databases={"test": "host=127.0.0.1 port=1 user=app"}, auth_type="any", admin_users=None)
-    daemon.admin("PAUSE", user="whoever")
-    daemon.admin("RESUME", user="whoever")
+def test_with_auth_type_any_everybody_may_look_and_admin_users_may_do_more(pgpoold):
+    """As in PgBouncer. Nobody has proved who he is, so that is no protection, but no accident either."""
+    daemon = pgpoold(databases={"test": "host=127.0.0.1 port=1 user=app"}, auth_type="any")
+    assert daemon.admin("SHOW VERSION", user="whoever")
+    with pytest.raises(ServerError) as caught:
+        daemon.admin("PAUSE", user="whoever")
+    assert caught.value.text == "admin access needed"
+    daemon.admin("PAUSE")
+    daemon.admin("RESUME")
 
 
 # ---------------------------------------------------------------------------------- plain against SCRAM secrets
