@@ -105,17 +105,6 @@ static const struct admin_show_kind *find_show(const struct admin_statement *st)
     return st->n == 2 ? admin_show_find(st->tokens[1].text) : NULL;
 }
 
-static void set_unknown(const struct admin_statement *st, struct pg_error *error)
-{
-    bool has_second = admin_statement_is(st, 0, "SHOW") && st->n > 1;
-
-    admin_error_set(error, SQLSTATE_SYNTAX_ERROR, "unsupported command \"%.100s%s%.100s\"",
-                    st->tokens[0].text, has_second ? " " : "",
-                    has_second ? st->tokens[1].text : "");
-    (void)snprintf(error->hint, sizeof(error->hint),
-                   "SHOW HELP lists the commands of the console.");
-}
-
 bool admin_understand(const char *text, struct admin_statement *st, struct admin_meaning *ret,
                       struct pg_error *error)
 {
@@ -123,7 +112,7 @@ bool admin_understand(const char *text, struct admin_statement *st, struct admin
 
     *ret = (struct admin_meaning){.show = NULL};
     if (!admin_parse(text, st, &why)) {
-        admin_error_set(error, SQLSTATE_SYNTAX_ERROR, "%s", why);
+        admin_error_set_invalid(error, text, why);
         return false;
     }
     if (st->n == 0) {
@@ -135,7 +124,7 @@ bool admin_understand(const char *text, struct admin_statement *st, struct admin
         ret->command = admin_command_find(st);
     }
     if (ret->show == NULL && ret->command == NULL) {
-        set_unknown(st, error);
+        admin_error_set_invalid(error, text, "");
         admin_statement_done(st);
         return false;
     }
@@ -150,9 +139,9 @@ static void put_help(struct admin_session *a)
     const struct admin_show_kind *kind;
     const struct admin_command *command;
 
-    (void)buf_append_str(&text, "\n\tSHOW "); /* failures: a shorter help */
+    /* failures: a shorter help */
     for (unsigned i = 0; (kind = admin_show_at(i)) != NULL; i++) {
-        (void)buf_append_fmt(&text, "%s%s", i > 0 ? "|" : "", kind->name);
+        (void)buf_append_fmt(&text, "%s%s", kind->begins_line ? "\n\tSHOW " : "|", kind->name);
     }
     for (unsigned i = 0; (command = admin_command_at(i)) != NULL; i++) {
         (void)buf_append_fmt(&text, "\n\t%s", command->usage);
@@ -212,6 +201,29 @@ static void stop_waiting(struct admin_session *a)
     admin_wait_done(&a->wait);
 }
 
+/* The tag of a SET has what was set, as PgBouncer's; a text too long for that is left out. */
+static void put_done(struct admin_session *a, const struct admin_command *command,
+                     const struct admin_statement *st)
+{
+    char tag[1024];
+
+    if (command != admin_command_set) {
+        put_complete(a, command->name);
+        return;
+    }
+    if (option_find(OPTION_GLOBAL, st->tokens[1].text) == NULL) { /* of a session: not ours */
+        put_notice(a, "SET ignored", NULL);
+        put_complete(a, "SET");
+        return;
+    }
+    if (snprintf(tag, sizeof(tag), "SET %s=%s", st->tokens[1].text, st->tokens[3].text) >=
+        (int)sizeof(tag)) {
+        put_complete(a, "SET");
+        return;
+    }
+    put_complete(a, tag);
+}
+
 static void run_command(struct admin_session *a, const struct admin_command *command,
                         const struct admin_statement *st)
 {
@@ -220,7 +232,7 @@ static void run_command(struct admin_session *a, const struct admin_command *com
 
     switch (admin_command_run(command, c, st, &a->wait, &error)) {
     case ADMIN_DONE:
-        put_complete(a, command->name);
+        put_done(a, command, st);
         return;
     case ADMIN_WAITS:
         start_waiting(a, command->name);
@@ -552,6 +564,7 @@ static void work_on(struct client *c)
 static void put_welcome(struct client *c, struct buf *out)
 {
     const char *message = c->server->config->settings.login_notify_message;
+    const char *name = params_get(c->params, "application_name");
     const struct admin_parameter *p;
 
     for (unsigned i = 0; (p = admin_parameter_at(i)) != NULL; i++) {
@@ -559,6 +572,7 @@ static void put_welcome(struct client *c, struct buf *out)
             startup_put_parameter(out, p->name, p->value);
         }
     }
+    startup_put_parameter(out, "application_name", name != NULL ? name : "");
     startup_put_parameter(out, "session_authorization", client_user_name(c));
     client_cancel_put_key(c, out);
     if (*message != '\0') {

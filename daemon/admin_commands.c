@@ -20,6 +20,8 @@
 #define SQLSTATE_INVALID_PARAMETER_VALUE "22023"
 #define SQLSTATE_WRONG_STATE "55000" /* object_not_in_prerequisite_state */
 
+#define NO_CLIENT "invalid client pointer supplied" /* scripts match it */
+
 void admin_error_set(struct pg_error *error, const char *sqlstate, const char *fmt, ...)
 {
     va_list args;
@@ -29,6 +31,15 @@ void admin_error_set(struct pg_error *error, const char *sqlstate, const char *f
     va_start(args, fmt);
     (void)vsnprintf(error->message, sizeof(error->message), fmt, args); /* cut is meant */
     va_end(args);
+}
+
+void admin_error_set_invalid(struct pg_error *error, const char *text, const char *why)
+{
+    char shown[ERROR_TEXT_MAX_BYTES - 64];
+
+    admin_error_set(error, SQLSTATE_SYNTAX_ERROR, "invalid command '%s', use SHOW HELP;",
+                    log_escape(shown, sizeof(shown), text));
+    (void)snprintf(error->detail, sizeof(error->detail), "%s", why);
 }
 
 /* The word behind the command; NULL: there is none. */
@@ -47,14 +58,15 @@ static void log_command(const struct client *c, const char *what, const char *ab
 
 /* --- databases --- */
 
-/* The database that the command names. NULL: there is none, and *error says so. */
-static struct database *named_database(struct server *s, const char *name, struct pg_error *error)
+/* The database that the command names. NULL: there is none, and *error says so. @what: what the command would do. */
+static struct database *named_database(struct server *s, const struct admin_statement *st,
+                                       const char *what, struct pg_error *error)
 {
+    const char *name = argument(st);
     struct database *db;
 
     if (config_name_is_console(name)) {
-        admin_error_set(error, SQLSTATE_WRONG_STATE,
-                        "not possible for the console's own database: %s", name);
+        admin_error_set(error, SQLSTATE_WRONG_STATE, "cannot %s admin db: %s", what, name);
         return NULL;
     }
     db = reload_find_database(s, name);
@@ -114,7 +126,7 @@ static enum admin_verdict run_pause(struct client *c, const struct admin_stateme
         server_pause_all(s);
         return wait_for(ADMIN_WAIT_PAUSE, NULL, s, wait, error);
     }
-    db = named_database(s, name, error);
+    db = named_database(s, st, "pause", error);
     if (db == NULL) {
         return ADMIN_FAILED;
     }
@@ -122,16 +134,23 @@ static enum admin_verdict run_pause(struct client *c, const struct admin_stateme
     return wait_for(ADMIN_WAIT_PAUSE, name, s, wait, error);
 }
 
-static bool is_any_stopped(const struct server *s)
+/* Ends what holds all databases. Who was paused by name is nobody's but his who names it: he may be about to move it. */
+static enum admin_verdict resume_all(struct server *s, struct pg_error *error)
 {
-    const struct database *db;
+    if (!s->is_paused && s->state != SERVER_SUSPENDED) {
+        const struct database *db;
 
-    list_for_each(&s->env->databases, db, link) {
-        if (db->pause != DATABASE_RUNS) {
-            return true;
+        admin_error_set(error, SQLSTATE_WRONG_STATE, "pooler is not paused/suspended");
+        list_for_each(&s->env->databases, db, link) {
+            if (db->is_paused_by_name) {
+                (void)snprintf(error->hint, sizeof(error->hint),
+                               "Databases that were paused by name are resumed by name.");
+            }
         }
+        return ADMIN_FAILED;
     }
-    return s->is_paused || s->state == SERVER_SUSPENDED;
+    server_resume_all(s);
+    return ADMIN_DONE;
 }
 
 static enum admin_verdict run_resume(struct client *c, const struct admin_statement *st,
@@ -146,29 +165,28 @@ static enum admin_verdict run_resume(struct client *c, const struct admin_statem
         return ADMIN_FAILED;
     }
     if (name == NULL) {
-        if (!is_any_stopped(s)) {
-            admin_error_set(error, SQLSTATE_WRONG_STATE, "pooler is not paused/suspended");
-            return ADMIN_FAILED;
-        }
-        server_resume_all(s);
-        return ADMIN_DONE;
+        return resume_all(s, error);
     }
-    db = named_database(s, name, error);
-    if (db == NULL) {
+    db = config_name_is_console(name) ? NULL : named_database(s, st, "resume", error);
+    if (db == NULL && !config_name_is_console(name)) {
         return ADMIN_FAILED;
     }
-    if (db->pause == DATABASE_RUNS) {
+    if (db == NULL || !db->is_paused_by_name) {
         admin_error_set(error, SQLSTATE_WRONG_STATE, "database %s is not paused", name);
+        if (db != NULL && db->pause != DATABASE_RUNS) {
+            (void)snprintf(error->hint, sizeof(error->hint),
+                           "All databases are: RESUME without a name ends that.");
+        }
         return ADMIN_FAILED;
     }
-    server_resume(db);
+    server_resume(s, db);
     return ADMIN_DONE;
 }
 
 static enum admin_verdict set_disabled(struct client *c, const struct admin_statement *st,
                                        bool is_disabled, struct pg_error *error)
 {
-    struct database *db = named_database(c->server, argument(st), error);
+    struct database *db = named_database(c->server, st, is_disabled ? "disable" : "enable", error);
 
     if (db == NULL) {
         return ADMIN_FAILED;
@@ -191,39 +209,38 @@ static enum admin_verdict run_enable(struct client *c, const struct admin_statem
     return set_disabled(c, st, false, error);
 }
 
-/* Does @fn to the pools of the database that the command names, or of all. */
-static enum admin_verdict for_pools(struct client *c, const struct admin_statement *st,
-                                    void (*fn)(struct pool *pool), struct pg_error *error)
+/* Does @fn to all pools; @only: of one database. */
+static void for_pools(const struct server *s, const struct database *only,
+                      void (*fn)(struct pool *pool))
 {
-    struct server *s = c->server;
-    const struct database *only = NULL;
-
-    if (argument(st) != NULL) {
-        only = named_database(s, argument(st), error);
-        if (only == NULL) {
-            return ADMIN_FAILED;
-        }
-    }
     for (struct pool *pool = admin_next_pool(s, NULL); pool != NULL;
          pool = admin_next_pool(s, pool)) {
         if (only == NULL || pool->db == only) {
             fn(pool);
         }
     }
-    return ADMIN_DONE;
 }
 
 static enum admin_verdict run_reconnect(struct client *c, const struct admin_statement *st,
                                         struct admin_wait *wait, struct pg_error *error)
 {
+    const struct database *only = NULL;
+
     (void)wait;
-    return for_pools(c, st, pool_reconnect, error);
+    if (argument(st) != NULL) {
+        only = named_database(c->server, st, "reconnect", error);
+        if (only == NULL) {
+            return ADMIN_FAILED;
+        }
+    }
+    for_pools(c->server, only, pool_reconnect);
+    return ADMIN_DONE;
 }
 
 static enum admin_verdict run_wait_close(struct client *c, const struct admin_statement *st,
                                          struct admin_wait *wait, struct pg_error *error)
 {
-    if (argument(st) != NULL && named_database(c->server, argument(st), error) == NULL) {
+    if (argument(st) != NULL && named_database(c->server, st, "wait in", error) == NULL) {
         return ADMIN_FAILED;
     }
     return wait_for(ADMIN_WAIT_CLOSE, argument(st), c->server, wait, error);
@@ -247,6 +264,7 @@ static enum admin_verdict run_kill(struct client *c, const struct admin_statemen
                                    struct admin_wait *wait, struct pg_error *error)
 {
     struct server *s = c->server;
+    struct database *only = NULL;
 
     (void)wait;
     if (is_draining(s, error)) {
@@ -255,14 +273,14 @@ static enum admin_verdict run_kill(struct client *c, const struct admin_statemen
     if (argument(st) == NULL) { /* paused first: nothing that is killed comes back */
         server_pause_all(s);
     } else {
-        struct database *db = named_database(s, argument(st), error);
-
-        if (db == NULL) {
+        only = named_database(s, st, "kill", error);
+        if (only == NULL) {
             return ADMIN_FAILED;
         }
-        server_pause(db);
+        server_pause(only);
     }
-    return for_pools(c, st, kill_pool, error);
+    for_pools(s, only, kill_pool);
+    return ADMIN_DONE;
 }
 
 static struct client *find_in(const struct list *clients, uint64_t id)
@@ -299,7 +317,7 @@ static enum admin_verdict run_kill_client(struct client *c, const struct admin_s
 
     (void)wait;
     if (!num_parse_u64(argument(st), UINT64_MAX, &id)) {
-        admin_error_set(error, SQLSTATE_INVALID_PARAMETER_VALUE, "invalid client pointer supplied");
+        admin_error_set(error, SQLSTATE_INVALID_PARAMETER_VALUE, "%s", NO_CLIENT);
         return ADMIN_FAILED;
     }
     victim = find_client(c->server, id);
@@ -352,8 +370,8 @@ static enum admin_verdict run_shutdown(struct client *c, const struct admin_stat
     } else if (admin_statement_is(st, 1, "WAIT_FOR_CLIENTS")) {
         server_wait_for(s, SERVER_WAITS_FOR_CLIENTS);
     } else {
-        admin_error_set(error, SQLSTATE_SYNTAX_ERROR,
-                        "SHUTDOWN takes nothing, WAIT_FOR_SERVERS or WAIT_FOR_CLIENTS");
+        admin_error_set_invalid(error, st->text,
+                                "SHUTDOWN takes nothing, WAIT_FOR_SERVERS or WAIT_FOR_CLIENTS.");
         return ADMIN_FAILED;
     }
     return wait_for(ADMIN_WAIT_SHUTDOWN, NULL, s, wait, error);
@@ -453,17 +471,15 @@ static enum admin_verdict run_set(struct client *c, const struct admin_statement
     }
     if (st->n != 4 || st->is_longer ||
         (st->tokens[2].kind != ADMIN_TOKEN_EQUALS && !admin_statement_is(st, 2, "TO"))) {
-        admin_error_set(error, SQLSTATE_SYNTAX_ERROR,
-                        "the form is SET key = value, with a value of several words in quotes");
+        admin_error_set_invalid(
+            error, st->text,
+            "The form is SET key = value, with a value of several words in quotes.");
         return ADMIN_FAILED;
     }
     ok = reload_set(c->server, name, st->tokens[3].text, &faults);
     if (!ok) {
-        admin_error_set(error, SQLSTATE_INVALID_PARAMETER_VALUE, "%s",
-                        faults.n > 0 ? faults.text[0] : "out of memory");
-        if (faults.n > 1) {
-            set_faults(error, &faults);
-        }
+        admin_error_set(error, SQLSTATE_INVALID_PARAMETER_VALUE, "SET failed");
+        set_faults(error, &faults);
     }
     config_errors_done(&faults);
     return ok ? ADMIN_DONE : ADMIN_FAILED;
@@ -472,22 +488,26 @@ static enum admin_verdict run_set(struct client *c, const struct admin_statement
 /* --- the table --- */
 
 static const struct admin_command commands[] = {
-    {"SET", "SET key = value", 1, ADMIN_TOKENS_MAX, ADMIN_FOR_ALL,
+#define NO_DATABASE "a database is required"
+    {"SET", "SET key = arg", NULL, 1, ADMIN_TOKENS_MAX, ADMIN_FOR_ALL,
      run_set}, /* looks itself who may what */
-    {"RELOAD", "RELOAD", 0, 0, ADMIN_FOR_ADMINS, run_reload},
-    {"PAUSE", "PAUSE [database]", 0, 1, ADMIN_FOR_ADMINS, run_pause},
-    {"RESUME", "RESUME [database]", 0, 1, ADMIN_FOR_ADMINS, run_resume},
-    {"DISABLE", "DISABLE database", 1, 1, ADMIN_FOR_ADMINS, run_disable},
-    {"ENABLE", "ENABLE database", 1, 1, ADMIN_FOR_ADMINS, run_enable},
-    {"RECONNECT", "RECONNECT [database]", 0, 1, ADMIN_FOR_ADMINS, run_reconnect},
-    {"KILL", "KILL [database]", 0, 1, ADMIN_FOR_ADMINS, run_kill},
-    {"KILL_CLIENT", "KILL_CLIENT id", 1, 1, ADMIN_FOR_ADMINS, run_kill_client},
-    {"SUSPEND", "SUSPEND", 0, 0, ADMIN_FOR_ADMINS, run_suspend},
-    {"TAKEOVER", "TAKEOVER protocol", 1, 1, ADMIN_FOR_ADMINS, run_takeover},
-    {"WAIT_CLOSE", "WAIT_CLOSE [database]", 0, 1, ADMIN_FOR_ADMINS, run_wait_close},
-    {"SHUTDOWN", "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]", 0, 1, ADMIN_FOR_ADMINS,
+    {"RELOAD", "RELOAD", NULL, 0, 0, ADMIN_FOR_ADMINS, run_reload},
+    {"PAUSE", "PAUSE [<db>]", NULL, 0, 1, ADMIN_FOR_ADMINS, run_pause},
+    {"RESUME", "RESUME [<db>]", NULL, 0, 1, ADMIN_FOR_ADMINS, run_resume},
+    {"DISABLE", "DISABLE <db>", NO_DATABASE, 1, 1, ADMIN_FOR_ADMINS, run_disable},
+    {"ENABLE", "ENABLE <db>", NO_DATABASE, 1, 1, ADMIN_FOR_ADMINS, run_enable},
+    {"RECONNECT", "RECONNECT [<db>]", NULL, 0, 1, ADMIN_FOR_ADMINS, run_reconnect},
+    {"KILL", "KILL [<db>]", NULL, 0, 1, ADMIN_FOR_ADMINS, run_kill},
+    {"KILL_CLIENT", "KILL_CLIENT <client_id>", NO_CLIENT, 1, 1, ADMIN_FOR_ADMINS, run_kill_client},
+    {"SUSPEND", "SUSPEND", NULL, 0, 0, ADMIN_FOR_ADMINS, run_suspend},
+    {"SHUTDOWN", "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]", NULL, 0, 1, ADMIN_FOR_ADMINS,
      run_shutdown},
+    {"WAIT_CLOSE", "WAIT_CLOSE [<db>]", NULL, 0, 1, ADMIN_FOR_ADMINS, run_wait_close},
+    {"TAKEOVER", "TAKEOVER <protocol>", NULL, 1, 1, ADMIN_FOR_ADMINS, run_takeover},
+#undef NO_DATABASE
 };
+
+const struct admin_command *const admin_command_set = &commands[0];
 
 const struct admin_command *admin_command_at(unsigned i)
 {
@@ -504,6 +524,20 @@ const struct admin_command *admin_command_find(const struct admin_statement *st)
     return NULL;
 }
 
+static void set_wrong_form(const struct admin_command *command, const struct admin_statement *st,
+                           struct pg_error *error)
+{
+    char form[128];
+
+    (void)snprintf(form, sizeof(form), "The form is %s.", command->usage); /* always fits */
+    if (st->n == 1 && command->lacks != NULL) {
+        admin_error_set(error, SQLSTATE_SYNTAX_ERROR, "%s", command->lacks);
+        (void)snprintf(error->detail, sizeof(error->detail), "%s", form);
+        return;
+    }
+    admin_error_set_invalid(error, st->text, form);
+}
+
 enum admin_verdict admin_command_run(const struct admin_command *command, struct client *c,
                                      const struct admin_statement *st, struct admin_wait *wait,
                                      struct pg_error *error)
@@ -515,7 +549,7 @@ enum admin_verdict admin_command_run(const struct admin_command *command, struct
         return ADMIN_FAILED;
     }
     if (n_words < command->least || n_words > command->most) {
-        admin_error_set(error, SQLSTATE_SYNTAX_ERROR, "the form is %s", command->usage);
+        set_wrong_form(command, st, error);
         return ADMIN_FAILED;
     }
     log_command(c, command->name, argument(st)); /* never the value of a SET */

@@ -33,12 +33,17 @@ struct admin_wait {
 struct admin_command {
     const char *name;  /* also the tag of the answer */
     const char *usage; /* for the help */
-    unsigned least;    /* words behind it */
+    const char *
+        lacks; /* what is said when there is nothing behind it; NULL: as of any that is not understood */
+    unsigned least; /* words behind it */
     unsigned most;
     enum admin_right right;
     enum admin_verdict (*run)(struct client *c, const struct admin_statement *st,
                               struct admin_wait *wait, struct pg_error *error);
 };
+
+/* Its answer tells what was set. */
+extern const struct admin_command *const admin_command_set;
 
 /* NULL: no such command. */
 const struct admin_command *admin_command_find(const struct admin_statement *st);
@@ -58,5 +63,7 @@ void admin_wait_done(struct admin_wait *wait);
 /* ERROR, as commands report it. */
 void admin_error_set(struct pg_error *error, const char *sqlstate, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+/* What is not understood, in PgBouncer's words; @why is the detail. */
+void admin_error_set_invalid(struct pg_error *error, const char *text, const char *why);
 
 #endif

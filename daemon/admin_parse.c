@@ -162,7 +162,8 @@ bool admin_parse(const char *text, struct admin_statement *ret, const char **ret
 {
     size_t offsets[ADMIN_TOKENS_MAX];
 
-    *ret = (struct admin_statement){.texts = BUF_INIT((size_t)2 * ADMIN_TEXT_MAX_BYTES)};
+    *ret =
+        (struct admin_statement){.text = text, .texts = BUF_INIT((size_t)2 * ADMIN_TEXT_MAX_BYTES)};
     if (!take_all(text, ret, offsets, ret_why)) {
         admin_statement_done(ret);
         return false;

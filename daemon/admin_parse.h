@@ -28,6 +28,7 @@ struct admin_statement {
     struct admin_token tokens[ADMIN_TOKENS_MAX];
     unsigned n;       /* of tokens; 0: there was nothing but blanks and comments */
     bool is_longer;   /* there are more than were kept */
+    const char *text; /* borrowed: all of it, as it came */
     struct buf texts; /* private: the texts of the tokens */
 };
 

@@ -10,18 +10,14 @@
 
 /* In the order of the help. */
 static const struct admin_show_kind *const kinds[] = {
-    &admin_show_help,           &admin_show_config,
-    &admin_show_databases,      &admin_show_pools,
-    &admin_show_clients,        &admin_show_servers,
-    &admin_show_users,          &admin_show_version,
-    &admin_show_sockets,        &admin_show_active_sockets,
-    &admin_show_lists,          &admin_show_mem,
-    &admin_show_state,          &admin_show_peers,
-    &admin_show_peer_pools,     &admin_show_fds,
-    &admin_show_stats,          &admin_show_stats_totals,
-    &admin_show_stats_averages, &admin_show_totals,
-    &admin_show_dns_hosts,      &admin_show_dns_zones,
-    &admin_show_listeners,
+    &admin_show_help,           &admin_show_config,       &admin_show_databases,
+    &admin_show_pools,          &admin_show_clients,      &admin_show_servers,
+    &admin_show_users,          &admin_show_version,      &admin_show_peers,
+    &admin_show_peer_pools,     &admin_show_fds,          &admin_show_sockets,
+    &admin_show_active_sockets, &admin_show_lists,        &admin_show_mem,
+    &admin_show_state,          &admin_show_dns_hosts,    &admin_show_dns_zones,
+    &admin_show_stats,          &admin_show_stats_totals, &admin_show_stats_averages,
+    &admin_show_totals,         &admin_show_listeners,
 };
 
 /* PG15 pg_type: the type's number and length. */

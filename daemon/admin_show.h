@@ -121,6 +121,7 @@ struct admin_show_kind {
     int (*fd_of)(const struct admin_found *f); /* set: each row carries this descriptor */
     void (*rows)(struct server *s, struct admin_rows *rows);
     bool is_parameter; /* what a driver may ask for; not in the help */
+    bool begins_line;  /* in the help */
 };
 
 /* A SHOW under way. */

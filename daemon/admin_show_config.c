@@ -26,11 +26,32 @@ static const struct admin_column mem_columns[] = {
     {"free", ADMIN_INT4}, {"memtotal", ADMIN_INT4},
 };
 static const struct admin_column dns_host_columns[] = {
-    {"hostname", ADMIN_TEXT}, {"ttl", ADMIN_TEXT}, {"addrs", ADMIN_TEXT}};
+    {"hostname", ADMIN_TEXT}, {"ttl", ADMIN_INT8}, {"addrs", ADMIN_TEXT}};
 static const struct admin_column dns_zone_columns[] = {
-    {"zonename", ADMIN_TEXT}, {"serial", ADMIN_TEXT}, {"count", ADMIN_INT4}};
+    {"zonename", ADMIN_TEXT}, {"serial", ADMIN_INT8}, {"count", ADMIN_INT4}};
 
 /* --- config --- */
+
+/* Of these PgBouncer shows NULL where there is nothing, of the others an empty text. */
+static bool is_null_when_empty(const char *name)
+{
+    static const char *const names[] = {
+        "auth_dbname", "auth_file", "auth_ident_file",      "auth_ldap_options",    "auth_user",
+        "conffile",    "user",      "client_tls13_ciphers", "server_tls13_ciphers", "verbose",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_setting(struct admin_row *row, const char *name, const char *text)
+{
+    admin_put_text(row, *text == '\0' && is_null_when_empty(name) ? NULL : text);
+}
 
 static void show_config(struct server *s, struct admin_rows *rows)
 {
@@ -44,8 +65,8 @@ static void show_config(struct server *s, struct admin_rows *rows)
             buf_clear(&value);
             option_print(o, OPTION_GLOBAL, &s->config->settings, &value);
             admin_put_text(row, o->name);
-            admin_put_text(row, buf_cstr(&value));
-            admin_put_text(row, option_default_text(o));
+            put_setting(row, o->name, buf_cstr(&value));
+            put_setting(row, o->name, option_default_text(o));
             admin_put_text(row, o->reload ? "yes" : "no");
         }
     }
@@ -174,7 +195,7 @@ static void put_host(void *arg, const struct resolve_host_info *host)
                              host->addrs[i].text, is_ipv6 ? "]" : "");
     }
     admin_put_name(row, host->name);
-    admin_put_fmt(row, "%llu", (unsigned long long)host->ttl_s);
+    admin_put_uint(row, host->ttl_s);
     admin_put_text(row, buf_cstr(&text));
     buf_done(&text);
 }
@@ -190,7 +211,7 @@ static void put_zone(void *arg, const struct resolve_zone_info *zone)
 
     if (row != NULL) {
         admin_put_name(row, zone->name);
-        admin_put_fmt(row, "%u", zone->serial);
+        admin_put_uint(row, zone->serial);
         admin_put_uint(row, zone->n_hosts);
     }
 }
@@ -220,7 +241,7 @@ static const struct admin_parameter parameters[] = {
     {"is_superuser", "on", true},
     {"integer_datetimes", "on", true},
     {"IntervalStyle", "postgres", true},
-    {"application_name", "", true},
+    {"application_name", "", false}, /* reported with the client's own */
     {"in_hot_standby", "off", true},
     {"default_transaction_read_only", "off", true},
     {"default_transaction_isolation", "read committed", false},
@@ -296,8 +317,11 @@ const struct admin_show_kind admin_show_version = {
     .name = "VERSION", ADMIN_COLUMNS(version_columns), .rows = show_version};
 const struct admin_show_kind admin_show_mem = {
     .name = "MEM", ADMIN_COLUMNS(mem_columns), .rows = show_mem};
-const struct admin_show_kind admin_show_dns_hosts = {
-    .name = "DNS_HOSTS", ADMIN_COLUMNS(dns_host_columns), .rows = show_dns_hosts};
+const struct admin_show_kind admin_show_dns_hosts = {.name = "DNS_HOSTS",
+                                                     .begins_line = true,
+                                                     ADMIN_COLUMNS(dns_host_columns),
+                                                     .rows = show_dns_hosts};
 const struct admin_show_kind admin_show_dns_zones = {
     .name = "DNS_ZONES", ADMIN_COLUMNS(dns_zone_columns), .rows = show_dns_zones};
-const struct admin_show_kind admin_show_help = {.name = "HELP", .rows = show_nothing};
+const struct admin_show_kind admin_show_help = {
+    .name = "HELP", .begins_line = true, .rows = show_nothing};

@@ -266,18 +266,53 @@ static const char *application_name(const struct client *c)
     return name != NULL ? name : "";
 }
 
-static void fill_client(const struct client *c, struct admin_row *row)
+/* How long the request that is under way has taken so far, waiting for a server connection included. */
+static usec_t client_wait_us(const struct client *c)
+{
+    usec_t now_us = clock_now_us();
+    usec_t query_us = c->lease.state == LEASE_HELD ? c->lease.backend->query_start_us : 0;
+
+    if (c->lease.state == LEASE_WAITING) {
+        return now_us - c->lease.since_us;
+    }
+    return query_us > 0 ? now_us - MIN(query_us, c->request_us) : 0;
+}
+
+/* PgBouncer's SHOW SOCKETS has no word for idle clients. */
+static const char *socket_state(const struct client *c)
+{
+    switch ((enum client_state)c->state) {
+    case CLIENT_IDLE:
+    case CLIENT_ACTIVE:
+    case CLIENT_CONSOLE:
+        return "cl_active";
+    case CLIENT_WAITING:
+    case CLIENT_LOGIN:
+        return "cl_waiting";
+    case CLIENT_CANCEL:
+        return client_cancel_waits(c) ? "cl_waiting_cancel_req" : "cl_active_cancel_req";
+    case CLIENT_STARTUP:
+    case CLIENT_AUTH:
+        return "cl_login";
+    case CLIENT_CLOSED:
+    case CLIENT_STATES:
+        break;
+    }
+    unreachable();
+}
+
+static void fill_client(const struct client *c, const char *state, struct admin_row *row)
 {
     admin_put_text(row, "C");
     admin_put_name(row, client_user_name(c));
     admin_put_name(row, client_database_name(c));
     admin_put_text(row, replication_name((enum replication)c->replication));
-    admin_put_text(row, client_state_name(c));
+    admin_put_text(row, state);
     put_peer(row, c);
     put_local(row, c);
     admin_put_time(row, c->connect_us);
     admin_put_time(row, c->request_us);
-    admin_put_wait(row, c->lease.state == LEASE_WAITING ? clock_now_us() - c->lease.since_us : 0);
+    admin_put_wait(row, client_wait_us(c));
     admin_put_int(row, c->close_after ? 1 : 0);
     admin_put_ptr(row, c);
     admin_put_ptr(row, c->lease.state == LEASE_HELD ? c->lease.backend : NULL);
@@ -293,7 +328,8 @@ static const char *server_user(const struct backend *b)
     return b->pool->user->name;
 }
 
-static void fill_server(const struct backend *b, struct admin_row *row)
+/* @kind: what stands before the state. */
+static void fill_server(const struct backend *b, const char *kind, struct admin_row *row)
 {
     const struct client *c = admin_client_of(b->lease);
 
@@ -301,7 +337,7 @@ static void fill_server(const struct backend *b, struct admin_row *row)
     admin_put_name(row, server_user(b));
     admin_put_name(row, b->pool->db->name);
     admin_put_text(row, replication_name(b->replication));
-    admin_put_text(row, admin_backend_state(b));
+    admin_put_fmt(row, "%s%s", kind, admin_backend_state(b));
     put_backend_address(row, &b->peer, b->port);
     put_backend_address(row, &b->local, b->port);
     admin_put_time(row, b->connected_us);
@@ -321,9 +357,9 @@ static void fill_connection(struct server *s, const struct admin_found *f, struc
 {
     (void)s;
     if (f->tag == CONNECTION_BACKEND) {
-        fill_server(f->item, row);
+        fill_server(f->item, "", row);
     } else {
-        fill_client(f->item, row);
+        fill_client(f->item, client_state_name(f->item), row);
     }
 }
 
@@ -350,14 +386,16 @@ static void put_buffers(struct admin_row *row, const struct conn *conn, size_t g
 
 static void fill_socket(struct server *s, const struct admin_found *f, struct admin_row *row)
 {
-    fill_connection(s, f, row);
+    (void)s;
     if (f->tag == CONNECTION_BACKEND) {
         const struct backend *b = f->item;
 
+        fill_server(b, "sv_", row);
         put_buffers(row, &b->conn, b->in.len, b->body_left);
     } else {
         const struct client *c = f->item;
 
+        fill_client(c, socket_state(c), row);
         put_buffers(row, &c->conn, c->in != NULL ? c->in->len : 0, c->body_left);
     }
 }
@@ -544,6 +582,7 @@ const struct admin_show_kind admin_show_active_sockets = {.name = "ACTIVE_SOCKET
                                                           .each = each_active_socket,
                                                           .fill = fill_socket};
 const struct admin_show_kind admin_show_fds = {.name = "FDS",
+                                               .begins_line = true,
                                                ADMIN_COLUMNS(fd_columns),
                                                .right = ADMIN_FOR_ADMINS,
                                                .each = each_fd,

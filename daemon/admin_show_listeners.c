@@ -67,5 +67,8 @@ static void fill_channel(struct server *s, const struct admin_found *f, struct a
     admin_put_uint(row, notify_hub_round_trips(hub));
 }
 
-const struct admin_show_kind admin_show_listeners = {
-    .name = "LISTENERS", ADMIN_COLUMNS(columns), .each = each_channel, .fill = fill_channel};
+const struct admin_show_kind admin_show_listeners = {.name = "LISTENERS",
+                                                     .begins_line = true,
+                                                     ADMIN_COLUMNS(columns),
+                                                     .each = each_channel,
+                                                     .fill = fill_channel};

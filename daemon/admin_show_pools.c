@@ -163,6 +163,11 @@ static void each_database(struct server *s, struct admin_walk *w)
     admin_walk_see(w, (struct admin_key){.a = ADMIN_CONSOLE_NAME}, NULL, 0);
 }
 
+static int64_t in_seconds(usec_t lifetime_us)
+{
+    return lifetime_us == USEC_NEVER ? -1 : (int64_t)(lifetime_us / USEC_PER_SEC);
+}
+
 static void fill_console_database(const struct server *s, struct admin_row *row)
 {
     admin_put_text(row, ADMIN_CONSOLE_NAME);
@@ -173,7 +178,7 @@ static void fill_console_database(const struct server *s, struct admin_row *row)
     admin_put_int(row, CONSOLE_POOL_SIZE);
     admin_put_int(row, 0);
     admin_put_int(row, 0);
-    admin_put_int(row, 0);
+    admin_put_int(row, in_seconds(s->config->settings.server_lifetime_us));
     admin_put_text(row, "statement");
     admin_put_null(row);
     admin_put_int(row, 0);
@@ -195,10 +200,8 @@ static int size_of(int own, int global)
 
 static int64_t lifetime_s(const struct settings *set, const struct database_config *e)
 {
-    usec_t us =
-        e->server_lifetime_us == OPTION_UNSET_US ? set->server_lifetime_us : e->server_lifetime_us;
-
-    return us == USEC_NEVER ? -1 : (int64_t)(us / USEC_PER_SEC);
+    return in_seconds(e->server_lifetime_us == OPTION_UNSET_US ? set->server_lifetime_us
+                                                               : e->server_lifetime_us);
 }
 
 /* The whole list of hosts; NULL: the default Unix socket. */
@@ -286,6 +289,18 @@ static void put_own_size(struct admin_row *row, int size)
     }
 }
 
+/* A limit does not count sessions on the console; who looks at the user's connections wants to see them all the same. */
+static unsigned count_consoles(const struct server *s, const struct pool_user *u)
+{
+    const struct client *c;
+    unsigned n = 0;
+
+    list_for_each(&s->consoles, c, link) {
+        n += c->user == u ? 1 : 0;
+    }
+    return n;
+}
+
 static void fill_user(struct server *s, const struct admin_found *f, struct admin_row *row)
 {
     const struct settings *set = &s->config->settings;
@@ -303,7 +318,7 @@ static void fill_user(struct server *s, const struct admin_found *f, struct admi
     admin_put_uint(row, u != NULL ? u->n_connections : 0);
     admin_put_int(row, size_of(e != NULL ? e->max_user_client_connections : OPTION_UNSET,
                                set->max_user_client_connections));
-    admin_put_uint(row, u != NULL ? u->n_clients : 0);
+    admin_put_uint(row, u != NULL ? u->n_clients + count_consoles(s, u) : 0);
 }
 
 static unsigned count_users(const struct server *s)
@@ -467,7 +482,7 @@ const struct admin_show_kind admin_show_databases = {.name = "DATABASES",
 const struct admin_show_kind admin_show_users = {
     .name = "USERS", ADMIN_COLUMNS(user_columns), .each = each_user, .fill = fill_user};
 const struct admin_show_kind admin_show_peers = {
-    .name = "PEERS", ADMIN_COLUMNS(peer_columns), .rows = show_peers};
+    .name = "PEERS", .begins_line = true, ADMIN_COLUMNS(peer_columns), .rows = show_peers};
 const struct admin_show_kind admin_show_peer_pools = {
     .name = "PEER_POOLS", ADMIN_COLUMNS(peer_pool_columns), .rows = show_peer_pools};
 const struct admin_show_kind admin_show_lists = {

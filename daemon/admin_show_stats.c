@@ -7,28 +7,28 @@
 
 #include <stdio.h>
 
-/* Each figure: how it is called as a total, as an average, and in the two halves. */
+/* Each figure, and what SHOW TOTALS calls it: not always what the columns of SHOW STATS are called. */
 static const struct {
     const char *total;
     const char *average;
     size_t at;
 } figures[] = {
-#define FIGURE(name, average, field)                                      \
-    {                                                                     \
-        "total_" name, "avg_" average, offsetof(struct pool_stats, field) \
+#define FIGURE(name, field)                                            \
+    {                                                                  \
+        "total_" name, "avg_" name, offsetof(struct pool_stats, field) \
     }
-    FIGURE("server_assignment_count", "server_assignment_count", server_assignment_count),
-    FIGURE("xact_count", "xact_count", xact_count),
-    FIGURE("query_count", "query_count", query_count),
-    FIGURE("received", "recv", bytes_received),
-    FIGURE("sent", "sent", bytes_sent),
-    FIGURE("xact_time", "xact_time", xact_time_us),
-    FIGURE("query_time", "query_time", query_time_us),
-    FIGURE("wait_time", "wait_time", wait_time_us),
-    FIGURE("client_parse_count", "client_parse_count", client_parse_count),
-    FIGURE("server_parse_count", "server_parse_count", server_parse_count),
-    FIGURE("bind_count", "bind_count", bind_count),
-    FIGURE("client_login_count", "client_login_count", client_login_count),
+    FIGURE("server_assignment_count", server_assignment_count),
+    FIGURE("xact_count", xact_count),
+    FIGURE("query_count", query_count),
+    FIGURE("client_bytes", bytes_received),
+    FIGURE("server_bytes", bytes_sent),
+    FIGURE("xact_time", xact_time_us),
+    FIGURE("query_time", query_time_us),
+    FIGURE("wait_time", wait_time_us),
+    FIGURE("ps_client_parse_count", client_parse_count),
+    FIGURE("ps_server_parse_count", server_parse_count),
+    FIGURE("ps_bind_count", bind_count),
+    FIGURE("client_login_count", client_login_count),
 #undef FIGURE
 };
 
@@ -162,8 +162,11 @@ static void show_totals(struct server *s, struct admin_rows *rows)
     }
 }
 
-const struct admin_show_kind admin_show_stats = {
-    .name = "STATS", ADMIN_COLUMNS(stats_columns), .each = each_database, .fill = fill_stats};
+const struct admin_show_kind admin_show_stats = {.name = "STATS",
+                                                 .begins_line = true,
+                                                 ADMIN_COLUMNS(stats_columns),
+                                                 .each = each_database,
+                                                 .fill = fill_stats};
 const struct admin_show_kind admin_show_stats_totals = {.name = "STATS_TOTALS",
                                                         ADMIN_COLUMNS(totals_of_stats_columns),
                                                         .each = each_database,

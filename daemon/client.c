@@ -29,7 +29,7 @@ static const struct {
     [CLIENT_IDLE] = {"idle", TO(WAITING) | TO(ACTIVE) | TO(CLOSED), client_relay_readable},
     [CLIENT_WAITING] = {"waiting", TO(IDLE) | TO(ACTIVE) | TO(CLOSED), client_relay_readable},
     [CLIENT_ACTIVE] = {"active", TO(IDLE) | TO(CLOSED), client_relay_readable},
-    [CLIENT_CONSOLE] = {"active", TO(CLOSED), admin_session_readable},
+    [CLIENT_CONSOLE] = {"idle", TO(CLOSED), admin_session_readable},
     [CLIENT_CANCEL] = {"active_cancel_req", TO(CLOSED), client_startup_readable},
     [CLIENT_CLOSED] = {"closed", 0, NULL},
 };

@@ -252,6 +252,7 @@ static void accept_console(struct client *c)
     client_log_attempt(c);
     list_remove(&s->logins, &c->link);
     list_add_tail(&s->consoles, &c->link);
+    c->params = params_ref(c->u.login->want); /* for its application_name */
     c->u.login = client_login_free(c->u.login);
     client_set_state(c, CLIENT_CONSOLE);
     conn_set_rank(&c->conn, s->loop, LOOP_USUAL);

@@ -39,7 +39,8 @@ static void send_database(struct handover *h, const struct database *db)
     struct takeover_msg *m = begin(h, TAKEOVER_DATABASE);
 
     m->u.database.name = db->name;
-    m->u.database.is_paused = db->pause == DATABASE_PAUSED;
+    m->u.database.paused = (uint8_t)((db->is_paused_by_name ? TAKEOVER_PAUSED_BY_NAME : 0) |
+                                     (h->s->is_paused ? TAKEOVER_PAUSED_WITH_ALL : 0));
     m->u.database.is_disabled = db->is_disabled;
     send_msg(h, -1);
 }

@@ -358,7 +358,7 @@ void server_changed(struct server *s)
 
 /* --- PAUSE and RESUME --- */
 
-void server_pause(struct database *db)
+static void stop(struct database *db)
 {
     struct pool *pool;
 
@@ -369,15 +369,30 @@ void server_pause(struct database *db)
     db->env->ops->changed(db->env);
 }
 
-void server_resume(struct database *db)
+/* As far as nothing else holds it. */
+static void go_on(const struct server *s, struct database *db)
 {
     struct pool *pool;
 
-    db->pause = DATABASE_RUNS;
-    list_for_each(&db->pools, pool, link) {
-        pool_dispatch_later(pool);
+    db->pause = db->is_paused_by_name ? DATABASE_PAUSED : reload_initial_pause(s);
+    if (db->pause == DATABASE_RUNS) {
+        list_for_each(&db->pools, pool, link) {
+            pool_dispatch_later(pool);
+        }
     }
     db->env->ops->changed(db->env);
+}
+
+void server_pause(struct database *db)
+{
+    db->is_paused_by_name = true;
+    stop(db);
+}
+
+void server_resume(const struct server *s, struct database *db)
+{
+    db->is_paused_by_name = false;
+    go_on(s, db);
 }
 
 void server_pause_all(struct server *s)
@@ -386,7 +401,7 @@ void server_pause_all(struct server *s)
 
     s->is_paused = true;
     list_for_each(&s->env->databases, db, link) {
-        server_pause(db);
+        stop(db);
     }
 }
 
@@ -400,7 +415,7 @@ void server_resume_all(struct server *s)
         listeners_resume(s);
     }
     list_for_each(&s->env->databases, db, link) {
-        server_resume(db);
+        go_on(s, db);
     }
 }
 

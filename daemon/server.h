@@ -147,10 +147,10 @@ unsigned server_clients_left(const struct server *s);
 /* Has @c connected before the shutdown that waits? It is let in yet. */
 bool server_lets_in(const struct server *s, const struct client *c);
 
-/* PAUSE, RESUME: of one database, and of all (those made later included). A pause is complete when
- * server_is_drained(). */
+/* PAUSE, RESUME: of one database, and of all (those made later included). The two know nothing of each other: a database
+ * runs when neither holds it. A pause is complete when server_is_drained(). */
 void server_pause(struct database *db);
-void server_resume(struct database *db);
+void server_resume(const struct server *s, struct database *db);
 void server_pause_all(struct server *s);
 void server_resume_all(struct server *s);
 /* No server connection exists that is more than idle; @db NULL: in no database. */

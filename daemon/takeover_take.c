@@ -34,13 +34,19 @@ struct client_gap {
 static void take_database(struct takeover *t, const struct takeover_msg *m)
 {
     struct database *db = reload_find_living(t->s, m->u.database.name);
+    bool is_paused = (m->u.database.paused & TAKEOVER_PAUSED_BY_NAME) != 0;
 
-    if (db == NULL && (m->u.database.is_paused || m->u.database.is_disabled)) {
+    if (db == NULL && (is_paused || m->u.database.is_disabled)) {
         db = reload_find_database(t->s, m->u.database.name);
     }
     if (db != NULL) {
-        db->pause = m->u.database.is_paused ? DATABASE_PAUSED : db->pause;
         db->is_disabled = m->u.database.is_disabled;
+    }
+    if (db != NULL && is_paused) {
+        server_pause(db);
+    }
+    if ((m->u.database.paused & TAKEOVER_PAUSED_WITH_ALL) != 0 && !t->s->is_paused) {
+        server_pause_all(t->s);
     }
 }
 

@@ -73,8 +73,9 @@ struct database {
     bool is_gone;     /* no longer in the ini: freed with its last pool */
     bool is_disabled; /* DISABLE: no new clients */
     enum database_pause pause;
-    bool wait_close;       /* a WAIT_CLOSE is under way */
-    struct target *target; /* owned reference */
+    bool is_paused_by_name; /* only who names it ends this pause */
+    bool wait_close;        /* a WAIT_CLOSE is under way */
+    struct target *target;  /* owned reference */
     struct list pools;
     bool has_forced_user;       /* the entry names the user that logs in to the server */
     struct credentials *forced; /* ... and perhaps its password; owned */

@@ -286,9 +286,9 @@ static bool get_small(struct wire_reader *r, uint8_t type, struct takeover_msg *
     switch (type) {
     case TAKEOVER_DATABASE:
         m->u.database.name = wire_get_cstr(r);
-        m->u.database.is_paused = get_bool(r);
+        m->u.database.paused = wire_get_u8(r);
         m->u.database.is_disabled = get_bool(r);
-        return true;
+        return m->u.database.paused <= (TAKEOVER_PAUSED_BY_NAME | TAKEOVER_PAUSED_WITH_ALL);
     case TAKEOVER_STMT:
         m->u.stmt.id = wire_get_u32(r);
         m->u.stmt.body = get_bytes(r, TAKEOVER_RECORD_MAX_BYTES);
@@ -390,7 +390,7 @@ static void put_small(struct buf *b, const struct takeover_msg *m)
     switch (m->type) {
     case TAKEOVER_DATABASE:
         wire_put_cstr(b, m->u.database.name);
-        wire_put_u8(b, m->u.database.is_paused);
+        wire_put_u8(b, m->u.database.paused);
         wire_put_u8(b, m->u.database.is_disabled);
         return;
     case TAKEOVER_STMT:

@@ -22,6 +22,11 @@
 
 /* Both sides must have the same. */
 #define TAKEOVER_PROTOCOL 1U
+
+enum takeover_pause {
+    TAKEOVER_PAUSED_BY_NAME = 1,
+    TAKEOVER_PAUSED_WITH_ALL = 2,
+};
 /* One record. A client with more bytes waiting does not move yet. */
 #define TAKEOVER_RECORD_MAX_BYTES ((size_t)4 << 20)
 #define TAKEOVER_PARAMS_MAX 96U
@@ -188,7 +193,7 @@ struct takeover_msg {
         } listener;
         struct {
             const char *name;
-            bool is_paused;
+            uint8_t paused; /* bits: enum takeover_pause */
             bool is_disabled;
         } database;
         struct {

@@ -53,9 +53,33 @@ def test_what_is_not_understood_is_an_error_and_the_session_lives(daemon, consol
     assert client.run("SHOW VERSION")
 
 
-def test_an_unknown_command_points_to_the_help(daemon, console):
-    error = error_of(console(daemon), "SHOW TABLES")
-    assert error.text == 'unsupported command "SHOW TABLES"' and "SHOW HELP" in error.hint
+@pytest.mark.parametrize("sql, text, detail", [
+    ("SHOW TABLES", "invalid command 'SHOW TABLES', use SHOW HELP;", None),
+    ("PAUSE a b;", "invalid command 'PAUSE a b;', use SHOW HELP;", "The form is PAUSE [<db>]."),
+    ("PAUSE; RESUME", "invalid command 'PAUSE; RESUME', use SHOW HELP;", "only one command at a time is understood"),
+    ("SET verbose", "invalid command 'SET verbose', use SHOW HELP;", "The form is SET key = value"),
+    ("SHUTDOWN NOW", "invalid command 'SHUTDOWN NOW', use SHOW HELP;", "WAIT_FOR_CLIENTS"),
+    ("SET nonsense = 1", "SET failed", "nonsense: is not an option"),
+    ("DISABLE", "a database is required", "The form is DISABLE <db>."),
+    ("KILL_CLIENT", "invalid client pointer supplied", "The form is KILL_CLIENT <client_id>."),
+    ("KILL_CLIENT x", "invalid client pointer supplied", None),
+    ("PAUSE pgbouncer", "cannot pause admin db: pgbouncer", None),
+    ("RESUME pgbouncer", "database pgbouncer is not paused", None),
+    ("DISABLE pgbouncer", "cannot disable admin db: pgbouncer", None),
+    ("ENABLE pgbouncer", "cannot enable admin db: pgbouncer", None),
+    ("KILL pgbouncer", "cannot kill admin db: pgbouncer", None),
+    ("RECONNECT pgbouncer", "cannot reconnect admin db: pgbouncer", None),
+    ("WAIT_CLOSE pgbouncer", "cannot wait in admin db: pgbouncer", None)])
+def test_errors_have_the_texts_of_pgbouncer_and_more_in_the_detail(daemon, console, sql, text, detail):
+    error = error_of(console(daemon), sql)
+    assert error.text == text
+    assert (detail or "") in (error.detail or "")
+
+
+def test_a_command_that_is_too_long_to_be_shown_is_cut(daemon, console):
+    error = error_of(console(daemon), "x\n" + "ä" * 5000)
+    assert error.text.startswith("invalid command 'x\\x0aää") and len(error.text.encode()) < 1024
+    assert error.text.endswith("ä', use SHOW HELP;")
 
 
 def test_an_empty_query_gets_an_empty_answer(daemon, console):
@@ -201,7 +225,7 @@ def test_psql(daemon):
     assert "Console usage" in psql("-c", "show help").stderr
     assert psql("-c", "PAUSE", "-c", "RESUME").stdout == "PAUSE\nRESUME\n"
     failed = psql("-c", "SELECT 1")
-    assert failed.returncode == 1 and "unsupported command" in failed.stderr
+    assert failed.returncode == 1 and "invalid command 'SELECT 1', use SHOW HELP;" in failed.stderr
 
 
 @pytest.mark.parametrize("name", ["pgbouncer", "pgpoold"])

@@ -69,7 +69,65 @@ def test_pause_of_one_database_leaves_the_others(daemon, wire):
     daemon.admin("PAUSE test2")
     assert wire(daemon).run("SELECT 1") == [("1",)]
     assert [row["name"] for row in daemon.show("databases", paused=1)] == ["test2"]
-    daemon.admin("RESUME")
+    daemon.admin("RESUME test2")
+
+
+def test_resume_of_all_leaves_alone_who_was_paused_by_name(daemon, wire, console):
+    """As in PgBouncer: somebody may be moving test2 just now."""
+    admin, client, held = console(daemon), wire(daemon), wire(daemon, database="test2")
+    admin.run("PAUSE test2")
+    held.send(query("SELECT 2"))
+    error = error_of(admin, "RESUME")
+    assert error.text == "pooler is not paused/suspended" and "by name" in error.hint
+    admin.run("PAUSE")
+    error = error_of(admin, "RESUME test")
+    assert error.text == "database test is not paused" and "RESUME without a name" in error.hint
+    assert error_of(admin, "PAUSE").text == "already suspended/paused"
+    admin.run("RESUME")
+    assert [row["name"] for row in daemon.show("databases", paused=1)] == ["test2"]
+    assert client.run("SELECT 1") == [("1",)]
+    held.expect_silence(0.1)
+    admin.run("RESUME test2")
+    assert held.result().rows == [("2",)]
+
+
+def test_resume_by_name_does_not_end_the_pause_of_all(daemon, wire, console):
+    admin, client = console(daemon), wire(daemon)
+    admin.run("PAUSE test")
+    admin.run("PAUSE")
+    client.send(query("SELECT 1"))
+    admin.run("RESUME test")
+    client.expect_silence(0.1)
+    assert dict(admin.run("SHOW STATE"))["paused"] == "yes"
+    admin.run("PAUSE test")  # no error: from now on by name as well
+    admin.run("RESUME")
+    client.expect_silence(0.1)
+    admin.run("RESUME test")
+    assert client.result().rows == [("1",)]
+
+
+def test_what_kill_paused_is_resumed_as_it_was_killed(daemon, wire, console):
+    admin = console(daemon)
+    admin.run("KILL test2")
+    admin.run("KILL")
+    admin.run("RESUME")
+    assert wire(daemon).run("SELECT 1") == [("1",)]
+    held = wire(daemon, database="test2", login=False)
+    held.send_startup("app", "test2")
+    held.expect_silence(0.1)
+    admin.run("RESUME test2")
+    held.authenticate("app")
+
+
+def test_suspend_leaves_alone_who_was_paused_by_name(daemon, wire, console):
+    admin, held = console(daemon), wire(daemon, database="test2")
+    admin.run("PAUSE test2")
+    admin.run("SUSPEND")
+    admin.run("RESUME")
+    held.send(query("SELECT 2"))
+    held.expect_silence(0.1)
+    admin.run("RESUME test2")
+    assert held.result().rows == [("2",)]
 
 
 def test_session_mode_pause_waits_for_the_client_to_leave(pgpoold, wire, console):
@@ -132,7 +190,7 @@ def test_several_consoles_wait_at_once_and_all_are_answered(daemon, wire, consol
     second.expect_silence()
     busy.run("COMMIT")
     assert first.result().tags == second.result().tags == ["PAUSE"]
-    daemon.admin("RESUME")
+    daemon.admin("RESUME test")
 
 
 def test_a_console_that_leaves_while_waiting_is_forgotten(daemon, wire, eventually):
@@ -259,7 +317,7 @@ def test_kill_reaches_clients_in_the_queue(pgpoold, wire, eventually):
     daemon.admin("KILL test")
     assert queued.expect("E").severity == "FATAL"
     queued.expect_closed()
-    daemon.admin("RESUME")
+    daemon.admin("RESUME test")
 
 
 def test_kill_client_closes_it_and_its_server(daemon, wire, pg, eventually):
@@ -435,9 +493,20 @@ def error_of_socket(daemon, sql):
                                  "SET query_wait_timeout TO 33;", "SET query_wait_timeout=33"])
 def test_set_changes_an_option(daemon, console, sql):
     client = console(daemon)
-    assert client.query(sql).tags == ["SET"]
+    assert client.query(sql).tags == ["SET query_wait_timeout=33"]
     rows = dict(row[:2] for row in client.run("SHOW CONFIG"))
     assert rows["query_wait_timeout"] == "33"
+
+
+def test_what_drivers_set_for_their_session_is_ignored_with_a_notice(daemon, console):
+    result = console(daemon, user="stats").query("SET extra_float_digits = 3")
+    assert result.tags == ["SET"] and [n.text for n in result.notices] == ["SET ignored"]
+
+
+def test_a_value_too_long_for_the_tag_is_left_out_of_it(daemon, console):
+    client = console(daemon)
+    assert client.query(f"SET server_reset_query = '{'x' * 2000}'").tags == ["SET"]
+    assert dict(row[:2] for row in client.run("SHOW CONFIG"))["server_reset_query"] == "x" * 2000
 
 
 def test_set_reaches_the_running_pools(daemon, wire, console):

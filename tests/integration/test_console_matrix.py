@@ -373,7 +373,7 @@ def test_kill_tells_everybody_and_leaves_the_database_paused(scene, how, one_dat
     newcomer = scene.connect(login=False)
     newcomer.send_startup("app", "test", DateStyle="German")
     newcomer.expect_silence(0.05)
-    daemon.admin("RESUME")
+    daemon.admin("RESUME test" if one_database else "RESUME")
     newcomer.authenticate("app", None)
     assert newcomer.run("SELECT 1") == [("1",)]
 

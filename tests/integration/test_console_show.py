@@ -48,8 +48,8 @@ COLUMNS = {
                   "passed_on:l failed:l",
     "VERSION": "version",
     "MEM": "name size:i used:i free:i memtotal:i",
-    "DNS_HOSTS": "hostname ttl addrs",
-    "DNS_ZONES": "zonename serial count:i",
+    "DNS_HOSTS": "hostname ttl:l addrs",
+    "DNS_ZONES": "zonename serial:l count:i",
 }
 
 
@@ -102,7 +102,7 @@ def test_clients_shows_every_state_and_the_console_itself(pgpoold, wire, eventua
     states = {row["application_name"]: row["state"] for row in rows if row["database"] == "test"}
     assert states == {"idler": "idle", "worker": "active", "queuer": "waiting"}
     own = [row for row in rows if row["database"] == "pgbouncer"]
-    assert len(own) == 1 and own[0]["user"] == "admin" and own[0]["state"] == "active"
+    assert len(own) == 1 and own[0]["user"] == "admin" and own[0]["state"] == "idle"
     assert {row["type"] for row in rows} == {"C"} and {row["replication"] for row in rows} == {"none"}
     assert len({row["id"] for row in rows}) == len(rows) and len({row["ptr"] for row in rows}) == len(rows)
     worker = next(row for row in rows if row["application_name"] == "worker")
@@ -113,6 +113,48 @@ def test_clients_shows_every_state_and_the_console_itself(pgpoold, wire, eventua
     queuer = next(row for row in rows if row["application_name"] == "queuer")
     assert queuer["link"] == "" and queuer["wait"] * 1_000_000 + queuer["wait_us"] > 0
     assert worker["wait"] == worker["wait_us"] == 0
+
+
+def test_wait_is_how_long_a_request_has_been_under_way(daemon, wire, eventually):
+    client = begin(wire(daemon))
+
+    def wait_us():
+        row = daemon.show("clients", database="test")[0]
+        return row["wait"] * 1_000_000 + row["wait_us"]
+    assert wait_us() == 0  # in a transaction, but nothing runs
+    client.send(query("SELECT pg_sleep(1000)"))
+    eventually(lambda: wait_us() > 20_000)
+    before = wait_us()
+    assert before < wait_us() < 60_000_000
+    wire(daemon, login=False).send(cancel_request(client.pid, client.secret))
+    client.result()
+    assert wait_us() == 0
+
+
+def test_sockets_say_of_which_kind_a_state_is(pgpoold, wire, eventually):
+    daemon = pgpoold(pool_mode="transaction", default_pool_size=1)
+    wire(daemon)
+    begin(wire(daemon))
+    wire(daemon).send(query("SELECT 1"))
+    eventually(lambda: daemon.show("pools", database="test")[0]["cl_waiting"] == 1)
+    states = sorted(row["state"] for row in daemon.show("sockets"))
+    assert states == ["cl_active", "cl_active", "cl_active", "cl_waiting", "sv_active"]  # no word for idle ones: one and the console
+    assert "cl_waiting" in {row["state"] for row in daemon.show("active_sockets")}
+
+
+def test_the_console_keeps_the_name_of_its_application(daemon, wire):
+    client = wire(daemon, user="admin", database="pgbouncer", application_name="monitor")
+    assert client.params["application_name"] == "monitor"
+    assert client.run_dicts("SHOW CLIENTS")[0]["application_name"] == "monitor"
+
+
+def test_config_is_null_where_pgbouncers_is(daemon, console):
+    rows = {row[0]: row[1:3] for row in console(daemon).run("SHOW CONFIG")}
+    unset = ["auth_dbname", "auth_ident_file", "auth_ldap_options", "auth_user", "user", "client_tls13_ciphers",
+             "server_tls13_ciphers"]
+    assert {name: rows[name] for name in unset} == dict.fromkeys(unset, (None, None))
+    assert rows["auth_hba_file"] == rows["resolv_conf"] == rows["login_notify_message"] == ("", "")
+    assert rows["verbose"] == ("0", None) and rows["conffile"][1] is None and rows["auth_file"][1] is None
 
 
 def test_clients_over_the_unix_socket_show_their_process(daemon, wire):
@@ -236,7 +278,7 @@ def test_stats_count_a_known_workload(daemon, wire):
     half = daemon.show("stats_totals", database="test")[0]
     assert half["xact_count"] == 6 and half["bytes_received"] == row["total_received"]
     totals = {r["name"]: r["value"] for r in daemon.show("totals")}
-    assert totals["total_xact_count"] == 6 and totals["total_sent"] == row["total_sent"]
+    assert totals["total_xact_count"] == 6 and totals["total_server_bytes"] == row["total_sent"]
 
 
 def test_averages_are_per_second_of_the_last_period(pgpoold, wire, eventually):

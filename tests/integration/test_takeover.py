@@ -578,6 +578,22 @@ def test_pause_outlives_the_restart(start, wire):
     assert client.result().rows == [("2",)]
 
 
+def test_a_pause_of_all_and_one_by_name_outlive_the_restart_as_two(start, wire):
+    daemon = start(pool_mode="transaction")
+    client, held = wire(daemon, user="app", database="test"), wire(daemon, user="app", database="test2")
+    daemon.admin("PAUSE test2")
+    daemon.admin("PAUSE")
+    old_is_gone(daemon.take_over())
+    assert {row["key"]: row["value"] for row in daemon.show("state")}["paused"] == "yes"
+    client.send(query("select 1"))
+    held.send(query("select 2"))
+    daemon.admin("RESUME")
+    assert client.result().rows == [("1",)]
+    held.expect_silence(0.1)
+    daemon.admin("RESUME test2")
+    assert held.result().rows == [("2",)]
+
+
 def test_when_the_new_process_dies_the_old_one_accepts_again(start, wire, pg):
     daemon = start(pool_mode="transaction", default_pool_size=2, pidfile="p.pid")
     moved, stays, listener = (wire(daemon, user="app", database="test") for _ in range(3))

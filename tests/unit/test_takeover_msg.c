@@ -35,7 +35,7 @@ static const struct {
     {"listener", {TAKEOVER_LISTENER, .u.listener = {true}}},
     {"pid file", {TAKEOVER_PIDFILE, .u.text = "/run/pid"}},
     {"offered", {TAKEOVER_OFFERED, .u.seq = 0}},
-    {"database", {TAKEOVER_DATABASE, .u.database = {"shop", true, false}}},
+    {"database", {TAKEOVER_DATABASE, .u.database = {"shop", TAKEOVER_PAUSED_BY_NAME, false}}},
     {"user without a secret", {TAKEOVER_USER, .u.user = {.name = "app", .md5 = ""}}},
     {"user with keys",
      {TAKEOVER_USER,
@@ -143,6 +143,7 @@ static void test_lies_are_refused(void **state)
     } lies[] = {
         {"unknown type", '!', "", 0},
         {"neither yes nor no", TAKEOVER_LISTENER, "\2", 1},
+        {"a pause of no known kind", TAKEOVER_DATABASE, "a\0\4\0", 4},
         {"bytes beyond the end", TAKEOVER_READY, "\0\0\0\5abc", 7},
         {"more listeners than there can be", TAKEOVER_READY, "\0\0\1\0", 4},
         {"a length near 2^32", TAKEOVER_STMT, "\0\0\0\1\377\377\377\377", 8},
