@@ -417,7 +417,8 @@ static const struct option options[] = {
      RELOAD, GROUP,
      .help = "disable: no TLS; allow and prefer: as the client likes; require: only with TLS; "
              "verify-ca and verify-full: also only with a valid client certificate. Needs key and "
-             "certificate."},
+             "certificate. With client_tls_ca_file a client may show a certificate in each mode, "
+             "for HBA rules with cert; it has to be valid."},
     {STRING(client_tls_key_file, "", G_STR(client_tls_key_file)), RELOAD, GROUP,
      .help = "Private key, PEM."},
     {STRING(client_tls_cert_file, "", G_STR(client_tls_cert_file)), RELOAD, GROUP,

@@ -328,6 +328,10 @@ static bool certificate_is(const struct client *c, const char *map)
     char *name = c->is_tls ? tls_peer_common_name(c->conn.tls) : NULL;
     bool ok = name != NULL && ident_match(c->server->config->ident, map, name, c->u.login->user);
 
+    if (!ok) {
+        client_log_stranger(c, name == NULL ? "TLS client certificate required"
+                                            : "TLS certificate name mismatch");
+    }
     free(name);
     return ok;
 }
@@ -369,7 +373,7 @@ void client_auth_exchange(struct client *c)
             a->is_mock = false;
             client_auth_accept(c);
         } else {
-            client_auth_reject(c, "TLS certificate name mismatch");
+            client_auth_reject(c, "certificate authentication failed");
         }
         return;
     case AUTH_TYPE_PEER:

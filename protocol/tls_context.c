@@ -459,15 +459,15 @@ static bool load_client_ca(SSL_CTX *ctx, const struct tls_settings *s, struct tl
     if (SSL_CTX_load_verify_locations(ctx, s->ca_file, NULL) != 1) {
         return refuse(err, "CA file", s->ca_file);
     }
-    if (s->sslmode < TLS_VERIFY_CA) {
-        return true;
-    }
     names = SSL_load_client_CA_file(s->ca_file);
     if (names == NULL) {
         return refuse(err, "CA file", s->ca_file);
     }
     SSL_CTX_set_client_CA_list(ctx, names);
-    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    /* Also where nobody needs one: HBA rules with cert want to see it. */
+    SSL_CTX_set_verify(
+        ctx, SSL_VERIFY_PEER | (s->sslmode < TLS_VERIFY_CA ? 0 : SSL_VERIFY_FAIL_IF_NO_PEER_CERT),
+        NULL);
     return true;
 }
 

@@ -112,11 +112,11 @@ class Certs:
         self._openssl("req", "-x509", "-new", "-key", f"{name}.key", "-subj", f"/CN=pgpoold test {name}",
                       "-days", "30", "-out", f"{name}.crt")
 
-    def sign(self, name, common_name, extension=None, rsa=False):
-        """Makes NAME.crt and NAME.key for @common_name, signed by our CA; returns both paths."""
+    def sign(self, name, common_name, extension=None, rsa=False, ca="ca"):
+        """Makes NAME.crt and NAME.key for @common_name, signed by our CA, or by other_ca; returns both paths."""
         self._key(name, rsa)
         self._openssl("req", "-new", "-key", f"{name}.key", "-subj", f"/CN={common_name}", "-out", f"{name}.csr")
-        args = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+        args = ["x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.crt", "-CAkey", f"{ca}.key", "-CAcreateserial",
                 "-days", "30", "-out", f"{name}.crt"]
         if extension:
             (self.folder / f"{name}.ext").write_text(extension + "\n")

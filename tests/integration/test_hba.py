@@ -180,9 +180,9 @@ def test_peer_of_root(pgpoold, pg):
 
 @pytest.fixture
 def cert_daemon(pgpoold, certs, pg):
-    def make(hba, ident=None):
+    def make(hba, ident=None, mode="verify-full"):
         return pgpoold(databases={"test": f"host={pg.host} port={pg.port} user=app"}, hba=hba, ident=ident,
-                       client_tls_sslmode="verify-full", client_tls_cert_file=certs.server,
+                       client_tls_sslmode=mode, client_tls_cert_file=certs.server,
                        client_tls_key_file=certs.server_key, client_tls_ca_file=certs.ca)
     return make
 
@@ -195,15 +195,29 @@ def with_cert(daemon, user, certs):
 def test_cert_takes_the_common_name(cert_daemon, certs):
     daemon = cert_daemon("hostssl all all all cert\n")
     assert with_cert(daemon, "cert_user", certs) == [("app",)]
-    with pytest.raises(psycopg.OperationalError, match="TLS certificate name mismatch"):
+    with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
         with_cert(daemon, "scram_user", certs)
+
+
+@pytest.mark.parametrize("mode", ["allow", "prefer", "require"])
+def test_cert_is_for_those_who_show_one_where_nobody_must(cert_daemon, certs, mode):
+    daemon = cert_daemon("hostssl all cert_user all cert\nhost all all all trust\n", mode=mode)
+    assert with_cert(daemon, "cert_user", certs) == [("app",)]
+    without = {"sslmode": "require", "sslcert": "/none"}
+    assert daemon.psql("SELECT 1", user="app", **without) == [(1,)]
+    with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
+        daemon.psql("SELECT 1", user="cert_user", **without)
+    stranger, key = certs.sign(f"stranger_{mode}", "cert_user", ca="other_ca")
+    with pytest.raises(psycopg.OperationalError, match="unknown ca|closed the connection|SSL"):
+        daemon.psql("SELECT 1", user="cert_user", sslmode="require", sslcert=str(stranger), sslkey=str(key))
+    daemon.wait_log("TLS handshake failed: .*certificate verify failed")
 
 
 def test_cert_with_a_map(cert_daemon, certs):
     daemon = cert_daemon("hostssl all all all cert map=m\n", "m cert_user scram_user\nm /^(.*)_user$ \\1\n")
     assert with_cert(daemon, "scram_user", certs) == [("app",)]
     assert with_cert(daemon, "cert", certs) == [("app",)]
-    with pytest.raises(psycopg.OperationalError, match="TLS certificate name mismatch"):
+    with pytest.raises(psycopg.OperationalError, match="certificate authentication failed"):
         with_cert(daemon, "cert_user", certs)
 
 

@@ -19,13 +19,34 @@ static void test_client_certificates(void **state)
     struct pair p;
 
     (void)state;
-    /* not asked for below verify-ca: the client has one, but is not asked */
-    s.ca_file = certs->ca_cert;
+    /* without a CA nobody is asked for one */
     pair_open(&p, &s);
     pair_use_client_cert(&p);
     assert_int_equal(shake(&p), TLS_DONE);
     assert_null(tls_peer_common_name(p.server));
     pair_close(&p);
+
+    /* below verify-ca: who has one may show it, nobody must */
+    s.ca_file = certs->ca_cert;
+    pair_open(&p, &s);
+    assert_int_equal(shake(&p), TLS_DONE);
+    assert_null(tls_peer_common_name(p.server));
+    pair_close(&p);
+    pair_open(&p, &s);
+    pair_use_client_cert(&p);
+    assert_int_equal(shake(&p), TLS_DONE);
+    name = tls_peer_common_name(p.server);
+    assert_string_equal(name, "alice");
+    free(name);
+    pair_close(&p);
+    s.ca_file =
+        certs->client_cert; /* not who signed the next one: no stranger gets in as somebody */
+    pair_open(&p, &s);
+    SSL_use_certificate_file(p.client, certs->server_cert, SSL_FILETYPE_PEM);
+    SSL_use_PrivateKey_file(p.client, certs->server_key, SSL_FILETYPE_PEM);
+    assert_int_equal(shake(&p), TLS_ERROR);
+    pair_close(&p);
+    s.ca_file = certs->ca_cert;
 
     s.sslmode = TLS_VERIFY_CA;
     pair_open(&p, &s);
