@@ -101,6 +101,33 @@ static bool is_address(const char *text)
            inet_pton(AF_INET6, text, &addr) == 1;
 }
 
+/* Does the daemon listen for clients on this address? Host names are not looked up. */
+static bool is_listen_addr(const struct checker *k, const char *addr)
+{
+    const char *at = k->s->listen_addr;
+    const char *word;
+    size_t len;
+
+    while ((word = option_list_next(&at, &len)) != NULL) {
+        if (strcmp(addr, "*") == 0 || strncmp(word, "*", len) == 0 ||
+            (strlen(addr) == len && strncmp(word, addr, len) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_http_port(const struct checker *k, const char *addr)
+{
+    bool is_client_port = k->s->http_port == k->s->listen_port;
+
+    if ((is_client_port || k->s->http_port == k->s->proxy_protocol_port) &&
+        is_listen_addr(k, addr)) {
+        fault(k, "http_port", "%d is %s, on %s: it needs a port of its own", k->s->http_port,
+              is_client_port ? "listen_port" : "proxy_protocol_port", addr);
+    }
+}
+
 static void check_http_addr(const struct checker *k)
 {
     const char *at = k->s->http_addr;
@@ -117,6 +144,7 @@ static void check_http_addr(const struct checker *k)
         if (!is_address(text)) {
             fault(k, "http_addr", "\"%.60s\" is not an address: numbers, or *", text);
         }
+        check_http_port(k, text);
     }
 }
 

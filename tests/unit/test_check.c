@@ -193,6 +193,14 @@ static const struct {
     {"HTTP addresses", "[pgpoold]\nhttp_port = 9127\nhttp_addr = ::1, localhost, 1.2.3\n",
      "$D/t.ini:3: http_addr: \"localhost\" is not an address: numbers, or *\n"
      "$D/t.ini:3: http_addr: \"1.2.3\" is not an address: numbers, or *\n"},
+    {"HTTP on the clients' port",
+     "[pgpoold]\nlisten_addr = ::1, 127.0.0.1\nhttp_port = 6432\nhttp_addr = 10.0.0.1, 127.0.0.1\n",
+     "$D/t.ini:3: http_port: 6432 is listen_port, on 127.0.0.1: it needs a port of its own\n"},
+    {"HTTP on the proxies' port",
+     "[pgpoold]\nlisten_addr = *\nproxy_protocol_port = 6433\nproxy_protocol_from = 10.0.0.1\n"
+     "http_port = 6433\n",
+     "$D/t.ini:5: http_port: 6433 is proxy_protocol_port, on 127.0.0.1: it needs a port of its "
+     "own\n"},
     {"HTTP nowhere", "[pgpoold]\nhttp_port = 9127\nhttp_addr =\n",
      "$D/t.ini:3: http_addr: nowhere to listen for http_port: an address, or *\n"},
     {"client TLS without key", "[pgpoold]\nclient_tls_sslmode = allow\n",
@@ -327,6 +335,7 @@ static void test_faults(void **state UNUSED)
 }
 
 static const char *const fine[] = {
+    "[pgpoold]\nlisten_addr = 10.0.0.1, 127.0.0.11\nhttp_port = 6432\n",
     "[pgpoold]\nmin_pool_size = 20\n",
     "[databases]\na = pool_size=4\n[pgpoold]\nmin_pool_size=5\n",
     "[pgpoold]\nmin_pool_size = 500\ndefault_pool_size = 0\n", /* no limit */
