@@ -17,7 +17,6 @@ struct auth_query {
     enum auth_query_result result;
     struct secret secret;
     struct pg_error error;
-    unsigned n_rows;
     struct loop_deferred later; /* the answer, when it was there at once */
 };
 
@@ -104,13 +103,17 @@ static void on_failed(struct lease *l, const struct pg_error *e)
     struct auth_query *q = of(l);
 
     fail(q, e);
+    q->result = AUTH_QUERY_NO_SERVER;
     answer(q);
 }
 
 static void on_lost(struct lease *l, const struct pg_error *e, bool told)
 {
+    struct auth_query *q = of(l);
+
     (void)told;
-    on_failed(l, e);
+    fail(q, e);
+    answer(q);
 }
 
 static void on_expired(struct lease *l, const struct pg_error *e)
@@ -141,16 +144,18 @@ static void on_row(struct auth_query *q, const uint8_t *body, size_t len)
     }
     secret_len = wire_get_u32(&r);
     secret = secret_len != UINT32_MAX ? wire_get_bytes(&r, secret_len) : NULL;
-    q->n_rows++;
-    if (columns < 2 || !wire_ok(&r) || q->n_rows > 1) {
+    if (columns < 2 || !wire_ok(&r)) {
         struct pg_error e;
 
         pg_error_set(&e, SQLSTATE_PROTOCOL_VIOLATION,
-                     "auth_query must return one row of user name and password");
+                     "auth_query must return a row of user name and password");
         fail(q, &e);
         return;
     }
-    if (secret == NULL) {
+    if (q->result == AUTH_QUERY_FAILED) {
+        return;
+    }
+    if (secret == NULL) { /* of several rows the last one counts, as with PgBouncer */
         q->result = AUTH_QUERY_NONE;
     } else if (secret_set(&q->secret, secret, secret_len)) {
         q->result = AUTH_QUERY_FOUND;
@@ -240,6 +245,7 @@ struct auth_query *auth_query_start(struct pool *pool, const char *sql, const ch
         break;
     case LEASE_REFUSED:
         fail(q, &e);
+        q->result = AUTH_QUERY_NO_SERVER;
         loop_defer(pool->env->loop, &q->later, on_later);
         break;
     }

@@ -10,9 +10,10 @@
 #include "protocol/error_msg.h"
 
 enum auth_query_result {
-    AUTH_QUERY_FOUND,  /* secret is what the server keeps; may be empty */
-    AUTH_QUERY_NONE,   /* no such user, or its password has expired (NULL) */
-    AUTH_QUERY_FAILED, /* no answer: error says why */
+    AUTH_QUERY_FOUND,     /* secret is what the server keeps; may be empty */
+    AUTH_QUERY_NONE,      /* no such user, or its password has expired (NULL) */
+    AUTH_QUERY_NO_SERVER, /* it could not be asked: error is the pooler's or the server's */
+    AUTH_QUERY_FAILED,    /* no answer: error says why */
 };
 
 struct auth_query;

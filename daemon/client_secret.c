@@ -115,6 +115,23 @@ static void keep_for_a_while(struct client *c, const struct secret *secret)
     }
 }
 
+/* That the server is away, is full or does not have the database is for the client to know; that auth_user cannot log in, or
+ * that the query is wrong, is not. */
+static void auth_query_failed(struct client *c, enum auth_query_result result,
+                              const struct pg_error *error)
+{
+    struct pg_error e = *error; /* it lies in what is freed now */
+    char text[256];
+
+    client_log(c, LOG_WARNING_LEVEL, "auth_query failed: %s",
+               log_escape(text, sizeof(text), e.message));
+    if (result == AUTH_QUERY_NO_SERVER && strncmp(e.sqlstate, "28", 2) != 0) {
+        client_close(c, &e);
+    } else {
+        client_close_text(c, SQLSTATE_CONNECTION_FAILURE, "bouncer config error");
+    }
+}
+
 static void on_auth_query(void *owner, enum auth_query_result result, const struct secret *secret,
                           const struct pg_error *error)
 {
@@ -137,14 +154,10 @@ static void on_auth_query(void *owner, enum auth_query_result result, const stru
     case AUTH_QUERY_NONE:
         make_up_queried_user(c);
         break;
-    case AUTH_QUERY_FAILED: {
-        char text[256];
-
-        client_log(c, LOG_WARNING_LEVEL, "auth_query failed: %s",
-                   log_escape(text, sizeof(text), error->message));
-        client_close_text(c, SQLSTATE_CONNECTION_FAILURE, "bouncer config error");
+    case AUTH_QUERY_NO_SERVER:
+    case AUTH_QUERY_FAILED:
+        auth_query_failed(c, result, error);
         return;
-    }
     }
     a->query = auth_query_free(a->query);
     if (c->state != CLIENT_CLOSED) {

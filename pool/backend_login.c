@@ -82,7 +82,8 @@ static void answer_cleartext(struct backend *b)
     if (!is_private(b)) {
         fail_auth(b, "the server asks for a clear-text password over an unencrypted connection");
     } else if (!secret_is_set(password)) {
-        fail_auth(b, "the server asks for a clear-text password, none is known");
+        fail_auth(b,
+                  "wrong password type: the server asks for a clear-text password, none is known");
     } else {
         b->login->progress.has_proved = true;
         send_message(b, 'p', password->data, password->len + 1);
@@ -102,9 +103,8 @@ static void answer_md5(struct backend *b, const uint8_t *salt)
     } else if (known->md5[0] != '\0') {
         memcpy(secret, known->md5, sizeof(secret));
     } else {
-        fail_auth(
-            b,
-            "the server asks for an md5 password, neither a password nor its md5 secret is known");
+        fail_auth(b, "wrong password type: the server asks for an md5 password, neither a password "
+                     "nor its md5 secret is known");
         return;
     }
     if (verdict == MD5_OK) {
@@ -149,9 +149,8 @@ static void start_scram(struct backend *b, const uint8_t *list, size_t len)
     enum channel_binding want = b->target->auth.binding;
 
     if (!secret_is_set(&known->password) && !known->scram.has_client_key) {
-        fail_auth(
-            b,
-            "the server asks for SCRAM, neither a password nor SCRAM keys are known for the user");
+        fail_auth(b, "wrong password type: the server asks for SCRAM, neither a password nor SCRAM "
+                     "keys are known for the user");
         return;
     }
     if (b->login->scram != NULL) {

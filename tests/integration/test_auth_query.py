@@ -122,13 +122,33 @@ def test_a_function_of_ones_own(query_daemon, pg):
 
 
 @pytest.mark.parametrize("query", ("SELECT uname, phash FROM no_such_function($1)", "not even SQL $1",
-                                   "SELECT $1::text, 'a' UNION ALL SELECT 'b', 'c'", "SELECT $1::text",
+                                   "SELECT $1::text",
                                    "SELECT rolname FROM pg_authid WHERE rolname = $1"))
 def test_a_query_that_fails_is_a_configuration_error(query_daemon, query):
     daemon = query_daemon(auth_query=query)
     assert refusal(daemon, "scram_user", password="scram-secret").text == "bouncer config error"
-    daemon.wait_log(r"test/scram_user@.*auth_query failed: .*(no_such_function|syntax error|must return one row)")
+    daemon.wait_log(r"test/scram_user@.*auth_query failed: .*(no_such_function|syntax error|must return a row)")
     assert daemon.admin("SHOW VERSION")
+
+
+def test_of_several_rows_the_last_one_counts(query_daemon, pg):
+    daemon = query_daemon(auth_query="SELECT $1::text, 'first' UNION ALL SELECT $1::text, 'second'",
+                          databases={"test": target(pg, user="app")})
+    assert refusal(daemon, "whoever", password="first").text == "SASL authentication failed"
+    assert daemon.psql("SELECT current_user", user="whoever", password="second") == [("app",)]
+
+
+def test_a_database_that_is_not_there_is_told_by_its_server(query_daemon, pg):
+    """What an application that creates its database waits for."""
+    daemon = query_daemon(databases={"*": f"host={pg.host} port={pg.port}"})
+    message = refusal(daemon, "scram_user", database="not_yet", password="scram-secret")
+    assert (message.code, message.text) == ("3D000", 'database "not_yet" does not exist')
+
+
+def test_a_server_that_is_away_is_told_so(query_daemon):
+    daemon = query_daemon(databases={"test": "host=127.0.0.1 port=1"})
+    message = refusal(daemon, "scram_user", password="scram-secret")
+    assert message.code == "08001" and message.text.startswith("server connection failed: ")
 
 
 def test_an_auth_user_that_cannot_log_in_is_a_configuration_error(query_daemon):

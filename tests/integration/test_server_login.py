@@ -89,6 +89,7 @@ def test_an_md5_secret_does_not_do_for_a_scram_server(pgpoold):
     secret = "md5" + hashlib.md5(b"scram-secretscram_user").hexdigest()
     daemon = pgpoold(auth_type="md5", userlist={"scram_user": secret})
     message = refusal(daemon, "scram_user", password="scram-secret")
+    assert message.text.startswith("server login failed: wrong password type: ")
     assert "neither a password nor SCRAM keys are known" in message.text
 
 
