@@ -191,6 +191,35 @@ def test_files_that_contributing_names_exist():
         assert re.search(rf"\b{word}|{word}\b", sources), word
 
 
+FOLDERS = ("config", "daemon", "daemon/util", "pool", "protocol")
+
+
+def test_the_ways_through_the_house_lead_past_what_there_is():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    sources = {path: path.read_text() for folder in FOLDERS for path in (ROOT / folder).glob("*.[ch]")}
+    placed = re.findall(r"`(\w+)` \(([\w/]+\.[ch])[,)]", text)
+    assert len(placed) > 15
+    for name, file in placed:
+        assert any(re.search(rf"\b{name}\b", source) for path, source in sources.items() if f"/{path}".endswith(f"/{file}")), \
+            f"{name} in {file}"
+    for name in set(re.findall(r"`(?:struct )?([a-z]\w*_\w+|[A-Z_]{5,})`", text)):
+        assert any(re.search(rf"\b{name}\b", source) for source in sources.values()), name
+    for file in set(re.findall(r"\b([a-z]\w*\.[ch])\b", text)):
+        assert any(path.name == file for path in sources), file
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_page_of_a_folder_names_each_file_of_it(folder):
+    named = []
+    for row in re.findall(r"(?m)^\| (`.*?) \|", (ROOT / folder / "README.md").read_text()):
+        names = re.findall(r"`([\w*]+)`", row)
+        named += [names[0] + name if name.startswith("_") else name for name in names]  # `backend`, `_login`
+    patterns = [re.compile(name.replace("*", r"\w*") + "$") for name in named]
+    there = {path.stem for path in (ROOT / folder).glob("*.[ch]") if not path.stem.endswith("_internal")}
+    assert [stem for stem in sorted(there) if not any(p.match(stem) for p in patterns)] == []
+    assert [p.pattern for p in patterns if not any(p.match(stem) for stem in there)] == []
+
+
 # README
 
 def test_readme_start(readme):
