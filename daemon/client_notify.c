@@ -470,6 +470,14 @@ void notify_on_hub_done(struct hub_waiter *waiter, bool ok)
         (notify_n_channels(n) > 0 || w->is_announcing)) {
         client_notify_gap(&n->subscriber, notify_hub_gap(n->hub), false);
     }
+    if (w->is_asking) {
+        w->is_asking = false;
+        if (n->c->lease.state == LEASE_HELD) {
+            n->c->lease.backend->owner_pid = n->c->vpid;
+        }
+        client_hub_go_on(n->c);
+        return;
+    }
     if (w->is_announcing) {
         w->is_announcing = false;
         w->is_announced = true;

@@ -35,6 +35,9 @@ struct client_notify *client_notify_free(struct client_notify *n);
  * has no LISTEN in it; not touched else. */
 bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f,
                              bool *ret_silent);
+/* A client that has just been lent a server connection, before anything of it is sent: what others sent on that one comes
+ * first, or the client would take it for its own. true: hold everything back until client_hub_go_on(); or the client is closed. */
+bool client_notify_must_settle(struct client *c);
 /* A Query of which @len bytes are there. @silent: as client_notify_must_wait() found. */
 enum notify_verdict client_notify_query(struct client *c, const uint8_t *m, size_t len,
                                         const struct frame *f, bool silent);

@@ -31,6 +31,7 @@ struct notify_work {
     bool is_expecting;           /* statements since the last Sync are in the log, or notify */
     bool is_announcing;          /* a request waits here until the hub listens to what it names */
     bool is_announced;           /* that is over: the request may go */
+    bool is_asking;              /* it waits for what others sent on its server connection */
     bool was_deaf;               /* the client listened to nothing when that was said */
     struct subscriber tentative; /* channels of LISTENs that are not committed */
     struct buf own; /* while was_deaf: its own notifications as its server connection tells them */

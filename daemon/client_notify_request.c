@@ -234,6 +234,29 @@ static enum notify_verdict announce(struct client *c, struct notify_work *w, con
     return NOTIFY_WAIT;
 }
 
+bool client_notify_must_settle(struct client *c)
+{
+    struct client_notify *n = c->notify;
+    struct backend *b = c->lease.backend;
+    struct notify_work *w;
+    uint32_t prior_pid = b->prior_pid;
+
+    b->prior_pid = 0;
+    if (prior_pid == 0 || !notify_relays(c) || notify_n_channels(n) == 0 ||
+        !notify_hub_is_listening(n->hub) || notify_hub_has_passed(n->hub, b->idle_since_us)) {
+        return false;
+    }
+    w = notify_record(c);
+    if (w == NULL) {
+        return true;
+    }
+    b->owner_pid = prior_pid;
+    w->is_asking = true;
+    w->waiter.done = notify_on_hub_done;
+    notify_hub_wait(n->hub, &w->waiter);
+    return true;
+}
+
 bool client_notify_must_wait(struct client *c, const uint8_t *m, size_t len, const struct frame *f,
                              bool *ret_silent)
 {

@@ -378,6 +378,13 @@ static size_t one_message(struct relay *r, const uint8_t *m, size_t len)
             return 0;
         }
     }
+    if (UNLIKELY(c->notify != NULL && c->lease.backend->prior_pid != 0) &&
+        client_notify_must_settle(c)) {
+        if (c->state != CLIENT_CLOSED) {
+            relay_hold(r, HOLD_HUB);
+        }
+        return 0;
+    }
     if (inflight_is_full(&r->b->inflight)) {
         relay_hold(r, HOLD_FULL);
         return 0;

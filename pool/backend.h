@@ -75,8 +75,10 @@ struct backend {
     bool is_hub;           /* a LISTEN hub of the pool: never leased */
     bool
         listens; /* a client's LISTEN has completed on it: UNLISTEN * is due before anybody else has it */
-    bool is_unlistened;     /* cleaning: UNLISTEN * was sent */
-    uint32_t owner_pid;     /* the virtual pid of who has it or had it last; 0: nobody */
+    bool is_unlistened; /* cleaning: UNLISTEN * was sent */
+    uint32_t owner_pid; /* the virtual pid of who has it or had it last; 0: nobody */
+    uint32_t
+        prior_pid; /* of who had it before, when that was another one, until it is of no interest; else 0 */
     struct notify_hub *hub; /* whose connection it is, when is_hub */
     uint64_t id;
     uint64_t generation;          /* of the pool when it was opened */

@@ -464,6 +464,7 @@ void notify_hub_done(struct notify_hub *hub, bool failed)
         return;
     }
     hub->state = HUB_READY;
+    hub->passed_us = hub->trip_us;
     loop_timer_stop(loop_of(hub), &hub->timer);
     if (failed) {
         go_on_after_failure(hub);
@@ -683,6 +684,11 @@ struct notify_hub *notify_hub_next_listening(const struct pool *pool, const stru
         next = next->next;
     }
     return next;
+}
+
+bool notify_hub_has_passed(const struct notify_hub *hub, usec_t moment_us)
+{
+    return hub->passed_us > moment_us;
 }
 
 uint32_t notify_hub_gap(const struct notify_hub *hub)

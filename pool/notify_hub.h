@@ -97,6 +97,8 @@ void notify_hub_lost(struct notify_hub *hub, struct backend *b, const struct pg_
 bool notify_hub_is_used(const struct pool *pool);
 /* The first of the chain behind @hub (NULL: of all) that listens just now: it takes a barrier. NULL: none. */
 struct notify_hub *notify_hub_next_listening(const struct pool *pool, const struct notify_hub *hub);
+/* Has a round trip ended that began after @moment_us? Then all that was committed until then has been received. */
+bool notify_hub_has_passed(const struct notify_hub *hub, usec_t moment_us);
 /* The number of the loss that its subscribers were told of and that is not over; 0: none. */
 uint32_t notify_hub_gap(const struct notify_hub *hub);
 /* Has the server confirmed the LISTEN? */

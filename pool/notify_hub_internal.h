@@ -38,10 +38,11 @@ struct notify_hub {
     struct loop_timer timer;
     struct loop_timer pace;
     struct loop_deferred kick;
-    usec_t pace_us;  /* between the beginnings of two round trips with LISTENs in them; 0: none */
-    usec_t trip_us;  /* the last one began */
-    unsigned n_seen; /* wanted when the timer `pace` was set */
-    bool is_quiet;   /* no more of them had come when it fired */
+    usec_t pace_us;   /* between the beginnings of two round trips with LISTENs in them; 0: none */
+    usec_t trip_us;   /* the last one began */
+    usec_t passed_us; /* the last one that has ended began */
+    unsigned n_seen;  /* wanted when the timer `pace` was set */
+    bool is_quiet;    /* no more of them had come when it fired */
     unsigned most_listens; /* in one round trip; 0: no bound. 1 when one of several has failed */
     usec_t ready_since_us;
     usec_t retry_us; /* the next pause */

@@ -198,6 +198,7 @@ static void grant(struct pool *pool, struct lease *l, struct backend *b)
     l->backend = b;
     b->lease = l;
     b->request_us = now_us;
+    b->prior_pid = b->owner_pid != l->owner_pid ? b->owner_pid : 0;
     b->owner_pid = l->owner_pid;
     b->was_used = true;
     b->is_checked = false;

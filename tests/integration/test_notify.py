@@ -37,7 +37,8 @@ the end of its transaction, and another one when the hub listens again; subscrip
 | LISTEN inside a function or DO | is not seen and not relayed |
 | LISTEN or UNLISTEN in a query of more than 1 MiB | FATAL 0A000 |
 | on a standby | PostgreSQL's own ERROR 25006 |
-| SET client_encoding | notifications come in the new one; with a channel whose name is not ASCII: FATAL 0A000 |
+| SET client_encoding | notifications come in the new one, what is sent just then may be missed or come twice; with a channel whose name is not \
+ASCII: FATAL 0A000 |
 | NOTIFY in a trigger of a client that does not listen itself | arrives; a moment later than the client's ReadyForQuery, perhaps |
 """
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from sessions import one_database, servers
+from sessions import clients, one_database, servers
 from test_notify import channels, fatal, hears, hub_pid, listen, lose_by_terminate
 from test_notify import notify, pool  # noqa: F401  pylint: disable=unused-import  # fixtures
 from wire import bind, cancel_request, describe, execute, flush, function_call, parse, query, sync
@@ -228,6 +228,17 @@ def test_a_function_call_notifies_before_its_end(pool, wire):
     messages = client.read_until("Z")
     assert "".join(m.kind for m in messages) == "VAZ"
     assert (messages[1].pid, messages[1].payload) == (client.pid, "mine")
+
+
+def test_what_the_one_before_sent_is_not_a_listeners_own(pool, wire, eventually):
+    """It has no "notify" in its text and its client does not listen, so nothing waits for it."""
+    daemon = pool(default_pool_size=1)
+    listener, sender = listen(wire(daemon), "a"), wire(daemon)
+    with stopped(hub_pid(daemon)):
+        sender.run("DO $$BEGIN EXECUTE 'NOT' || 'IFY a'; END$$")
+        listener.send(query("SELECT 1"))
+        eventually(lambda: clients(daemon, "active", user="app"))
+    assert [m.pid for m in listener.read_until("Z") if m.kind == "A"] == [sender.pid]
 
 
 def test_a_portal_of_a_listen_may_wait_for_another_batch(pool, wire, notify):
