@@ -48,12 +48,17 @@ static const char *argument(const struct admin_statement *st)
     return st->n > 1 ? st->tokens[1].text : NULL;
 }
 
+/* In PgBouncer's words. */
 static void log_command(const struct client *c, const char *what, const char *about)
 {
     char text[256];
 
-    client_log(c, LOG_LOG_LEVEL, "console: %s %s", what,
-               log_escape(text, sizeof(text), about != NULL ? about : ""));
+    if (about == NULL) {
+        client_log(c, LOG_LOG_LEVEL, "%s command issued", what);
+        return;
+    }
+    client_log(c, LOG_LOG_LEVEL, "%s '%s' command issued", what,
+               log_escape(text, sizeof(text), about));
 }
 
 /* --- databases --- */
@@ -252,8 +257,9 @@ static void kill_pool(struct pool *pool)
 {
     struct pg_error why;
 
-    pg_error_set(&why, SQLSTATE_ADMIN_SHUTDOWN, "terminating connection due to KILL of database %s",
-                 pool->db->name);
+    pg_error_set(&why, SQLSTATE_ADMIN_SHUTDOWN, "database removed"); /* so PgBouncer says */
+    (void)snprintf(why.detail, sizeof(why.detail),
+                   "KILL has ended all connections of database \"%.256s\".", pool->db->name);
     pool_kill(pool, &why);
     while (!list_is_empty(&pool->clients)) {
         client_close(list_entry(list_first(&pool->clients), struct client, link), &why);
@@ -325,7 +331,7 @@ static enum admin_verdict run_kill_client(struct client *c, const struct admin_s
         admin_error_set(error, SQLSTATE_INVALID_PARAMETER_VALUE, "client not found");
         return ADMIN_FAILED;
     }
-    pg_error_set(&why, SQLSTATE_ADMIN_SHUTDOWN, "terminating connection due to KILL_CLIENT");
+    pg_error_set(&why, SQLSTATE_ADMIN_SHUTDOWN, "admin forced disconnect");
     if (victim->lease.state == LEASE_HELD) {
         backend_kill(victim->lease.backend, "killed with its client", &why);
     }

@@ -364,7 +364,7 @@ static void stop(struct database *db)
 
     db->pause = DATABASE_PAUSED;
     list_for_each(&db->pools, pool, link) {
-        pool_close_idle(pool, "paused");
+        pool_close_idle(pool, "pause mode");
     }
     db->env->ops->changed(db->env);
 }

@@ -97,7 +97,7 @@ void pool_metrics_add(struct pool_metrics *to, const struct pool_metrics *from);
     X(SERVER_FAST, "obsolete", "", "server_fast_close")                             \
     X(SERVER_DNS, "dns_changed", "", "server DNS entry changed")                    \
     X(SERVER_EVICTED, "evicted", "", "evicted")                                     \
-    X(SERVER_PAUSED, "paused", "", "paused")                                        \
+    X(SERVER_PAUSED, "paused", "", "pause mode")                                    \
     X(SERVER_KILLED, "killed", "", "kill")                                          \
     X(SERVER_PROTOCOL, "protocol_violation", "", "protocol violation")              \
     X(SERVER_INJECTED, "protocol_violation", "", "injected statement failed")       \

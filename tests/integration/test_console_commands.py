@@ -251,6 +251,15 @@ def test_a_database_name_may_be_quoted(pgpoold, pg):
     daemon.admin("RESUME My-db")
 
 
+def test_commands_are_logged_as_pgbouncer_does(daemon, console):
+    client = console(daemon)
+    for command in ("RECONNECT", "RELOAD", "DISABLE test", "ENABLE test", "PAUSE", "RESUME"):
+        client.run(command)
+    for line in ("RECONNECT command issued", "RELOAD command issued", "DISABLE 'test' command issued",
+                 "ENABLE 'test' command issued", "PAUSE command issued", "RESUME command issued"):
+        daemon.wait_log(f"LOG C-0x[0-9a-f]+: (pgbouncer|pgpoold)/admin@127.0.0.1:[0-9]+ {line}\n")
+
+
 # --- DISABLE, RECONNECT, KILL ---
 
 def test_disable_refuses_new_clients_and_keeps_the_old(daemon, wire):
@@ -285,7 +294,9 @@ def test_kill_drops_everybody_and_pauses(daemon, wire, pg, eventually):
     busy, idle, elsewhere = begin(wire(daemon)), wire(daemon), wire(daemon, database="test2")
     daemon.admin("KILL test")
     for client in (busy, idle):
-        assert client.expect("E").code == "57P01"
+        error = client.expect("E")
+        assert (error.severity, error.code, error.text) == ("FATAL", "57P01", "database removed")
+        assert error.detail == 'KILL has ended all connections of database "test".'
         client.expect_closed()
     assert elsewhere.run("SELECT 1") == [("1",)]
     assert daemon.show("servers", database="test") == []
@@ -324,7 +335,8 @@ def test_kill_client_closes_it_and_its_server(daemon, wire, pg, eventually):
     victim, other = begin(wire(daemon, application_name="victim")), wire(daemon)
     number = daemon.show("clients", application_name="victim")[0]["id"]
     daemon.admin(f"KILL_CLIENT {number}")
-    assert victim.expect("E").code == "57P01"
+    error = victim.expect("E")
+    assert (error.severity, error.code, error.text) == ("FATAL", "57P01", "admin forced disconnect")
     victim.expect_closed()
     assert other.run("SELECT 1") == [("1",)]
     assert daemon.show("clients", application_name="victim") == []

@@ -331,7 +331,7 @@ def test_usr1_pauses_and_usr2_resumes(pgpoold, pg, eventually):
     conn = daemon.connect()
     conn.execute("SELECT 1")
     daemon.signal(signal.SIGUSR1)
-    daemon.wait_log("closing because: paused")
+    daemon.wait_log("closing because: pause mode")
     answers = []
     thread = threading.Thread(target=lambda: answers.append(conn.execute("SELECT 2").fetchone()))
     thread.start()
