@@ -447,7 +447,11 @@
       setText(text, e.text);
     });
     $("errors-none").hidden = s.errors.length > 0;
-    $("errors").hidden = s.errors.length === 0;
+    const list = $("errors");
+    list.hidden = s.errors.length === 0;
+    /* What scrolls can be reached by the keyboard: not every browser sees to that. */
+    if (list.scrollHeight > list.clientHeight) list.tabIndex = 0;
+    else list.removeAttribute("tabindex");
   }
 
   /* --- turns --- */

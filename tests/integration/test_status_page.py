@@ -274,6 +274,22 @@ def test_keyboard_and_screen_reader(http, browser):
     assert browser.evaluate("document.documentElement.lang") == "en"
 
 
+def test_a_long_list_of_errors_is_scrolled_by_the_keyboard(http, browser, wire):
+    daemon, web = http(databases={"x": "host=/tmp"})
+    open_page(browser, web)
+    assert browser.evaluate("document.querySelector('#errors').tabIndex") == -1
+    for letter in "abcdefghijklmnopqrstuvwxyz":
+        with pytest.raises(WireError):
+            wire(daemon, database=f"no_{letter}")
+    browser.wait("document.querySelectorAll('#errors li').length >= 26 && document.querySelector('#errors').tabIndex === 0")
+    for _ in range(10):
+        browser.press("Tab")
+        if browser.evaluate("document.activeElement.id") == "errors":
+            break
+    browser.press("End")
+    browser.wait("document.querySelector('#errors').scrollTop > 0")
+
+
 def test_it_says_when_the_connection_is_lost_and_comes_back(http, browser):
     daemon, web = http(databases={"x": "host=/tmp"})
     open_page(browser, web)
