@@ -123,6 +123,40 @@ rm -r /etc/systemd/system/pgpoold.service.d
 systemctl daemon-reload
 systemctl restart pgpoold.service
 
+echo "== systemctl reload as an online restart"
+drop_in online-restart <"/usr/share/doc/pgpoold/systemd/online-restart.conf"
+set_option pidfile /run/pgpoold/pgpoold.pid
+set_option logfile /var/log/pgpoold/pgpoold.log
+set_option server_tls_sslmode disable # what has TLS stays with the old process
+systemctl restart pgpoold.service
+ok "the service runs with the drop-in" soon works
+mkfifo to_session
+psql -XAtw "host=127.0.0.1 port=6432 user=app dbname=shop password=secret" <to_session >from_session 2>&1 &
+session=$!
+exec 5>to_session
+echo "BEGIN; SELECT 'it began';" >&5
+ok "a client is in a transaction" soon grep -q 'it began' from_session
+pid=$(main_pid)
+ok "the reload works" systemctl reload pgpoold.service
+ok "there is another main process" soon is_another
+echo "SELECT 'it went on'; COMMIT;" >&5
+ok "the transaction goes on" soon grep -q 'it went on' from_session
+exec 5>&-
+wait "$session"
+ok "and is committed" grep -q COMMIT from_session
+ok "the old process ends" soon no kill -0 "$pid"
+ok "the new one serves" works
+ok "and is told so by systemd" systemctl is-active pgpoold.service
+set_option listen_prot 1
+ok "a mistake in the file makes that fail too" no systemctl reload pgpoold.service
+ok "and nothing else" works
+ok "the service can be stopped" systemctl stop pgpoold.service
+ok "then nothing runs" soon no pgrep -x pgpoold
+rm -r /etc/systemd/system/pgpoold.service.d
+systemctl daemon-reload
+cat good.ini >/etc/pgpoold/pgpoold.ini
+ok "without it again" systemctl start pgpoold.service
+
 echo "== socket activation"
 systemctl stop pgpoold.service
 ok "the socket unit starts" systemctl enable --now pgpoold.socket
