@@ -363,7 +363,7 @@ static void close_now(struct client *c, const char *sqlstate, const char *reason
 
     client_log_attempt(c); /* who does not get in has tried all the same */
     if (s->config->settings.log_disconnections && c->state != CLIENT_CANCEL && may_log_end(c)) {
-        char text[512];
+        char text[ERROR_TEXT_MAX_BYTES];
 
         client_log(c, LOG_LOG_LEVEL, "closing because: %s (age=%llus)",
                    log_escape(text, sizeof(text), reason), age_s);
@@ -408,7 +408,7 @@ void client_close(struct client *c, const struct pg_error *e)
     }
     client_log_attempt(c);
     if (c->server->config->settings.log_pooler_errors) {
-        char text[512];
+        char text[ERROR_TEXT_MAX_BYTES];
         static struct log_rate rate;
 
         if (log_rate_ok(&rate, STRANGERS_LINES_PER_SECOND)) {

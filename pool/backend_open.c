@@ -119,6 +119,9 @@ bool backend_open_for(struct pool *pool, struct lease *l)
            l->state != LEASE_WAITING; /* not waiting: it was told */
 }
 
+/* Of several addresses libpq tells what each of them said, and the last may be the one that matters. */
+#define FAILURE_MAX_BYTES 1000
+
 /* What we say ourselves about a login begins as the line does. */
 static const char *without_prefix(const char *message)
 {
@@ -133,7 +136,7 @@ void backend_open_failed(struct backend *b, const struct pg_error *e, bool from_
     struct pool *pool = b->pool;
     struct pg_error why = *e; /* @e may lie in what is freed now */
     bool is_own = b->replication != REPLICATION_NONE;
-    char text[256];
+    char text[FAILURE_MAX_BYTES];
     char reason[sizeof(text) + 32];
 
     if (b->state == BACKEND_CLOSED) {
@@ -409,7 +412,7 @@ static void forget_host(struct backend *b)
 
 void backend_leave_host(struct backend *b, const struct pg_error *why, bool from_server)
 {
-    char text[256];
+    char text[FAILURE_MAX_BYTES];
 
     if (b->state == BACKEND_CLOSED) {
         return;

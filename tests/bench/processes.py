@@ -79,7 +79,7 @@ class Processes:
         """@cpus: the set of CPUs it may use. Its output goes to @log within the folder."""
         with open(self.path(log), "ab") as out:
             child = subprocess.Popen(command, stdin=more.pop("stdin", subprocess.DEVNULL),
-                                     stdout=more.pop("stdout", out), stderr=out,
+                                     stdout=more.pop("stdout", out), stderr=out, cwd=self.folder,
                                      preexec_fn=lambda: os.sched_setaffinity(0, cpus), **more)
         child.log = self.path(log)
         self.children.append(child)

@@ -455,7 +455,8 @@ def test_haproxy(new_world, processes):
     cfg.write_text(first.local(only("haproxy").text))
     give(cfg, 0o644)
     run(first, "haproxy", "-c", "-f", cfg)
-    processes.append(subprocess.Popen(as_server_account(["/usr/sbin/haproxy", "-q", "-db", "-f", cfg], death_signal="KILL")))
+    processes.append(subprocess.Popen(as_server_account(["/usr/sbin/haproxy", "-q", "-db", "-f", cfg], death_signal="KILL"),
+                                      cwd=cfg.parent))  # it wants to come back there, and may not everywhere
     url = first.local("postgresql://app:secret@127.0.0.1:5433/shop")
 
     def ask():

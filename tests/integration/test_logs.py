@@ -176,6 +176,17 @@ def test_what_the_server_says_to_a_login_is_in_the_log(pgpoold):
     daemon.wait_log(r'LOG S-0x.* closing because: login failed: role "stranger" does not exist \(age=\d+s\)\n')
 
 
+def test_a_long_reason_is_not_cut(pgpoold, fake_pg):
+    """libpq's of a name with several addresses: what the last one said comes last."""
+    why = "no " * 250 + "entrance"
+    server = fake_pg(on_startup=lambda conn: conn.refuse("28000", why))
+    daemon = pgpoold(databases={"test": f"host={server.host} port={server.port}"})
+    assert refused(daemon, user="app", database="test") == why
+    for line in (f"server login failed: FATAL {why}", f"closing because: login failed: {why} [(]age=",
+                 f"pooler error: {why}", f"C-0x.* closing because: {why} [(]age="):
+        daemon.wait_log(line)
+
+
 def test_the_process_behind_a_unix_socket_is_named(pgpoold, wire):
     daemon = pgpoold()
     wire(daemon, host=daemon.socket_dir).goodbye()

@@ -208,7 +208,7 @@ def haproxy(worker_dir):
         give(home / "haproxy.cfg", 0o644)
         processes.append(subprocess.Popen(  # pylint: disable=consider-using-with
             as_server_account(["/usr/sbin/haproxy", "-db", "-f", home / "haproxy.cfg"], death_signal="KILL"),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            cwd=home, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         return ports[-1].number
 
     yield make
