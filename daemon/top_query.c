@@ -11,6 +11,7 @@
 
 #define ERROR_SIZE 400
 #define PLACE_SIZE 300
+#define UNDEFINED_OBJECT "42704" /* what PostgreSQL says to SHOW POOLS */
 
 typedef bool (*fill_fn)(const PGresult *r, struct top_sample *s);
 
@@ -368,7 +369,15 @@ static enum top_query_state see(struct top_query *q, PGresult *r)
         return TOP_QUERY_WAITS;
     }
     if (PQresultStatus(r) != PGRES_TUPLES_OK) {
-        (void)snprintf(why, sizeof why, "%s: %s", steps[q->step].sql, PQresultErrorMessage(r));
+        const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+
+        if (state != NULL && strcmp(state, UNDEFINED_OBJECT) == 0) {
+            (void)snprintf(why, sizeof why,
+                           "database %s is not the console: that is database pgpoold",
+                           PQdb(q->conn));
+        } else {
+            (void)snprintf(why, sizeof why, "%s: %s", steps[q->step].sql, PQresultErrorMessage(r));
+        }
         PQclear(r);
         return fail(q, why);
     }

@@ -171,7 +171,8 @@ def test_names_cannot_steer_the_terminal(pgpoold, pg):
 
 
 @pytest.mark.parametrize("more, text", [
-    ({"port": 1}, "refused"), ({"user": "stranger"}, "not allowed"), ({"dbname": "test", "user": "app"}, "SHOW POOLS: ")])
+    ({"port": 1}, "refused"), ({"user": "stranger"}, "not allowed"),
+    ({"dbname": "test", "user": "app"}, "database test is not the console: that is database pgpoold")])
 def test_what_cannot_work_is_said_in_a_line(pgpoold, more, text):
     daemon = pgpoold()
     done = top(daemon, check=False, **more)
