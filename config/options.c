@@ -314,7 +314,7 @@ static const struct option options[] = {
     {STRING(connect_query, "", G_STR(connect_query), D_STR(connect_query)), ALIAS("on_connect"),
      RELOAD, GROUP,
      .help = "SQL to run once on each new server connection before a client has it. When it fails, "
-             "the connection counts as failed."},
+             "that is in the log and the connection is used all the same."},
     {STRING(server_reset_query, "DISCARD ALL", G_STR(server_reset_query)), RELOAD, GROUP,
      .help =
          "SQL that cleans a server connection before another client has it. It is run in session "

@@ -482,17 +482,27 @@ void backend_login_done(struct backend *b)
     }
 }
 
-static void setup_failed(struct backend *b)
+static void role_query_failed(struct backend *b)
 {
     struct pg_error e = {.severity = "FATAL",
                          .sqlstate = SQLSTATE_CANNOT_CONNECT,
-                         .message = "connect_query failed"};
+                         .message = "the server does not tell its role"};
 
     if (b->last_error != NULL) {
         e = *b->last_error;
         (void)snprintf(e.severity, sizeof(e.severity), "FATAL");
     }
     backend_open_failed(b, &e, true);
+}
+
+/* The database is of use without it, too: as PgBouncer has it. */
+static void connect_query_failed(struct backend *b)
+{
+    char text[256];
+
+    (void)log_escape(text, sizeof(text), b->last_error != NULL ? b->last_error->message : "?");
+    backend_log(b, LOG_WARNING_LEVEL, "connect_query failed: %s", text);
+    b->injected_failed = false;
 }
 
 void backend_setup_ready(struct backend *b)
@@ -505,13 +515,16 @@ void backend_setup_ready(struct backend *b)
         backend_role_leave(b); /* that is how the query says so */
         return;
     }
-    if (b->injected_failed) {
-        setup_failed(b);
+    if (asked && b->injected_failed) {
+        role_query_failed(b);
         return;
     }
     if (asked) {
         go_on(b);
         return;
+    }
+    if (b->injected_failed) {
+        connect_query_failed(b);
     }
     if (b->tx_status != 'I') {
         struct pg_error e;

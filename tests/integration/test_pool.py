@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """How many server connections there are, who waits for them and in which order, and when they come and go."""
 
+import re
 import socket
 import threading
 
@@ -463,10 +464,18 @@ def test_the_connect_query_runs_once_on_each_new_connection(pgpoold, pg, wire):
         assert client.run("SHOW work_mem") == [("7MB",)]
 
 
-def test_a_connect_query_that_fails_is_the_clients_error(pgpoold, pg, wire):
-    daemon = pgpoold(pool_mode="transaction", databases=one_database(pg, connect_query="'SELECT nonsense'"))
+def test_a_connect_query_that_fails_is_in_the_log_and_nothing_more(pgpoold, pg, wire):
+    daemon = pgpoold(pool_mode="transaction", databases=one_database(
+        pg, connect_query="'SET work_mem = ''7MB''; SELECT nonsense'"))
+    assert wire(daemon).run("SHOW work_mem") == [("4MB",)]
+    assert wire(daemon).run("SELECT 2") == [("2",)]
+    assert len(re.findall('WARNING S-.* connect_query failed: column "nonsense" does not exist\n', daemon.log)) == 1
+
+
+def test_a_connect_query_that_leaves_a_transaction_open_is_the_clients_error(pgpoold, pg, wire):
+    daemon = pgpoold(pool_mode="transaction", databases=one_database(pg, connect_query="BEGIN"))
     error = refused(wire, daemon)
-    assert (error.code, error.text) == ("42703", 'column "nonsense" does not exist')
+    assert (error.code, error.text) == ("08001", "connect_query left a transaction open")
 
 
 def test_the_reset_query_runs_between_sessions(pgpoold, pg, wire):

@@ -438,12 +438,6 @@ def test_a_silent_server_holds_up_nobody_else(pgpoold, fake_pg, pg):
         assert daemon.psql("SELECT 1") == [(1,)]
 
 
-def test_connect_query_errors_are_told(pgpoold, pg):
-    daemon = pgpoold(databases={"test": target(pg) + " connect_query='SELECT no_such_column'"})
-    message = refusal(daemon)
-    assert (message.severity, message.code) == ("FATAL", "42703")
-
-
 def test_notices_of_a_login_are_swallowed(pgpoold, fake_pg):
     def on_startup(conn):
         conn.send(auth(0), notice("hello"))
