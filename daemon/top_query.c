@@ -315,9 +315,11 @@ static enum top_query_state send_step(struct top_query *q)
 
 static void connected(struct top_query *q)
 {
-    const char *host = PQhost(q->conn);
+    const char *host = PQhost(q->conn) != NULL ? PQhost(q->conn) : "";
+    bool is_v6 = strchr(host, ':') != NULL;
 
-    (void)snprintf(q->place, sizeof q->place, "%s:%s", host == NULL ? "" : host, PQport(q->conn));
+    (void)snprintf(q->place, sizeof q->place, "%s%s%s:%s", is_v6 ? "[" : "", host, is_v6 ? "]" : "",
+                   PQport(q->conn));
     q->is_connecting = false;
 }
 

@@ -144,6 +144,11 @@ def test_without_a_terminal_it_prints_one_picture_and_ends(pgpoold, pg, wire, ev
     assert re.match(rf"pgpoold at {daemon.host}:{daemon.port}  \d\d:\d\d:\d\d\n", text)
 
 
+def test_an_ipv6_address_is_told_from_the_port(pgpoold):
+    daemon = pgpoold()
+    assert top(daemon, host=f"::ffff:{daemon.host}").startswith(f"pgpoold at [::ffff:{daemon.host}]:{daemon.port}  ")
+
+
 def test_a_size_of_the_user_outranks_that_of_the_database(pgpoold, pg):
     daemon = one_pool(pgpoold, pg, users={"app": "pool_size=3"})
     assert daemon.psql("SELECT 1") == [(1,)]
