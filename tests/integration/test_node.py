@@ -27,4 +27,4 @@ def test_node_postgres_with_scram_and_tls(pgpoold, certs, node_path):
                      client_tls_key_file=certs.server_key, client_tls_cert_file=certs.server)
     run(daemon, "node", CLIENTS / "session.js",
         env={"NODE_PATH": node_path, "NODE_EXTRA_CA_CERTS": str(certs.ca), "PGSSLMODE": "verify-full",
-             "PGHOST": "localhost"})
+             "PGHOST": "localhost", "NODE_OPTIONS": "--dns-result-order=ipv4first"})  # which may be ::1 as well
