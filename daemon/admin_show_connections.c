@@ -328,19 +328,20 @@ static const char *server_user(const struct backend *b)
     return b->pool->user->name;
 }
 
-/* @kind: what stands before the state. */
+/* @kind: what stands before the state: "sv_" in SHOW SOCKETS, where PgBouncer also has another word for new ones; else "". */
 static void fill_server(const struct backend *b, const char *kind, struct admin_row *row)
 {
     const struct client *c = admin_client_of(b->lease);
+    const char *state = admin_backend_state(b);
 
     admin_put_text(row, "S");
     admin_put_name(row, server_user(b));
     admin_put_name(row, b->pool->db->name);
     admin_put_text(row, replication_name(b->replication));
-    admin_put_fmt(row, "%s%s", kind, admin_backend_state(b));
+    admin_put_fmt(row, "%s%s", kind, *kind != '\0' && strcmp(state, "new") == 0 ? "login" : state);
     put_backend_address(row, &b->peer, b->port);
     put_backend_address(row, &b->local, b->port);
-    admin_put_time(row, b->connected_us);
+    admin_put_time(row, b->connected_us > 0 ? b->connected_us : b->opened_us);
     admin_put_time(row, b->request_us);
     admin_put_wait(row, 0);
     admin_put_int(row, admin_backend_is_obsolete(b) ? 1 : 0);

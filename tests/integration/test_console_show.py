@@ -2,6 +2,7 @@
 """SHOW: its columns, which are those of PgBouncer 1.25, and what each of them tells. To the byte: test_console_figures.py."""
 
 import os
+import socket
 import subprocess
 
 import pytest
@@ -140,6 +141,17 @@ def test_sockets_say_of_which_kind_a_state_is(pgpoold, wire, eventually):
     states = sorted(row["state"] for row in daemon.show("sockets"))
     assert states == ["cl_active", "cl_active", "cl_active", "cl_waiting", "sv_active"]  # no word for idle ones: one and the console
     assert "cl_waiting" in {row["state"] for row in daemon.show("active_sockets")}
+
+
+def test_a_server_connection_that_is_being_opened_is_new(pgpoold, wire, eventually):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        daemon = pgpoold(pool_mode="transaction", databases={"test": f"host=127.0.0.1 port={silent.getsockname()[1]}"})
+        client = wire(daemon, login=False)
+        client.send_startup()
+        row = eventually(lambda: daemon.show("servers"))[0]
+        assert row["state"] == "new" and row["connect_time"] and row["request_time"] and row["remote_pid"] == 0
+        assert sorted(r["state"] for r in daemon.show("sockets")) == ["cl_active", "cl_waiting", "sv_login"]
+        assert daemon.show("pools", database="test", sv_login=1, cl_waiting=1)
 
 
 def test_the_console_keeps_the_name_of_its_application(daemon, wire):
