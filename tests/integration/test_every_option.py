@@ -148,7 +148,7 @@ def set_error(console, name, value):
         console.run(f"SET {name} = '{value}'" if value else f"SET {name} = ''")
         return None
     except ServerError as error:
-        return error.text
+        return error.message.detail or error.text  # "SET failed" says nothing
 
 
 def test_reload_changes_what_is_changeable_and_warns_of_the_rest(pgpoold, pg, certs):
