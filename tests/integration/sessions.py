@@ -103,21 +103,24 @@ class Storm:
 
 class Watch:
     """Looks at pg_stat_activity all the time: .most is the highest number of client connections to a database that it saw in ten
-    looks in a row. Less tells nothing: a backend whose connection is closed is listed until it has ended."""
+    looks in a row. Less tells nothing: a backend whose connection is closed is listed until it has ended. Nor do those of the
+    test before, which may be asleep for a while."""
 
     def __init__(self, pg, database="test"):
         self.most = 0
         self.looks = 0
         self._seen = collections.deque(maxlen=10)
         self._database = database
+        self._since = pg.test_began
         self._conn = psycopg.connect(pg.dsn("postgres", "postgres"), autocommit=True)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def _look(self):
-        sql = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = %s"
+        sql = ("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = %s"
+               " AND (%s::timestamptz IS NULL OR backend_start >= %s)")
         while not self._stop.wait(0.005):
-            self._seen.append(self._conn.execute(sql, (self._database,)).fetchone()[0])
+            self._seen.append(self._conn.execute(sql, (self._database, self._since, self._since)).fetchone()[0])
             self.looks += 1
             if len(self._seen) == self._seen.maxlen:
                 self.most = max(self.most, min(self._seen))

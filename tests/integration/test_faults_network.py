@@ -351,7 +351,7 @@ def test_a_commit_that_was_answered_is_never_told_as_failed(pgpoold, pg, eventua
     with Storm(6, work) as storm:
         for _ in range(15):
             done = sum(map(len, answered.values()))
-            pg.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test' LIMIT 1")
+            pg.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'test' ORDER BY backend_start DESC LIMIT 1")
             eventually(lambda: sum(map(len, answered.values())) > done + 10)
     for worker, rows in answered.items():
         there = {n for n, in pg.psql(f"SELECT n FROM ledger WHERE worker = {worker}", "test", "app")}
