@@ -10,6 +10,7 @@
 #include "daemon/util/fatal.h"
 #include "daemon/util/num.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,8 +58,15 @@ static void log_command(const struct client *c, const char *what, const char *ab
         client_log(c, LOG_LOG_LEVEL, "%s command issued", what);
         return;
     }
-    client_log(c, LOG_LOG_LEVEL, "%s '%s' command issued", what,
-               log_escape(text, sizeof(text), about));
+    (void)log_escape(text, sizeof(text), about);
+    if (strcmp(what, "SHUTDOWN") == 0) { /* a word of the command, and no name */
+        for (char *p = text; *p != '\0'; p++) {
+            *p = (char)toupper((unsigned char)*p);
+        }
+        client_log(c, LOG_LOG_LEVEL, "%s %s command issued", what, text);
+        return;
+    }
+    client_log(c, LOG_LOG_LEVEL, "%s '%s' command issued", what, text);
 }
 
 /* --- databases --- */

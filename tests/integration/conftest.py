@@ -32,6 +32,7 @@ def pytest_configure(config):
         give(os.environ[BASE_ENV])
         config.pgpoold_owns_base = True
     os.environ["LC_ALL"] = "C.UTF-8"
+    os.environ["PATH"] += ":/usr/sbin"  # not in an ordinary user's, and HAProxy is there
     for name in [n for n in os.environ if n.startswith("PG") and n not in ("PG_BINDIR", "PGPOOLD_BIN", BASE_ENV)]:
         del os.environ[name]  # no PGHOST of the caller may leak into a connection
 

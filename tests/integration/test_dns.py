@@ -2,7 +2,6 @@
 """Hosts by name, without a name server: files and addresses."""
 
 import contextlib
-import os
 import socket
 import struct
 import threading
@@ -20,22 +19,16 @@ def refusal(daemon, **who):
 
 
 class FakeDns:
-    """A name server with one answer for every question: these IPv4 addresses, and no IPv6 ones. resolv.conf knows no
-    ports, so where 53 is not for everybody it cannot listen, and .name is one from /etc/hosts instead."""
+    """A name server with one answer for every question: these IPv4 addresses, and no IPv6 ones."""
+
+    name = "db.example"
 
     def __init__(self, folder, addresses):
         self.addresses = addresses
-        self.name = "db.example"
-        self.thread = None
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
         self.resolv_conf = folder / "resolv.conf"
-        host = f"127.{os.getpid() >> 16 & 255}.{os.getpid() >> 8 & 255}.{os.getpid() & 255 | 2}"
-        self.resolv_conf.write_text(f"nameserver {host}\n")
-        try:
-            self.socket.bind((host, 53))
-        except PermissionError:
-            self.name = "localhost"
-            return
+        self.resolv_conf.write_text("nameserver %s:%u\n" % self.socket.getsockname())
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
 
@@ -58,9 +51,8 @@ class FakeDns:
         return self
 
     def __exit__(self, *exc):
-        if self.thread is not None:
-            self.socket.sendto(b"", self.socket.getsockname())
-            self.thread.join()
+        self.socket.sendto(b"", self.socket.getsockname())
+        self.thread.join()
         self.socket.close()
 
 

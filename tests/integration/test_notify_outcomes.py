@@ -297,8 +297,8 @@ def test_the_end_may_wait_for_clients_that_listen(pool, wire, notify):
     daemon = pool()
     client = listen(wire(daemon), "a")
     with daemon.console() as console:
-        console.send(query("SHUTDOWN WAIT_FOR_CLIENTS"))
-        daemon.wait_log("SHUTDOWN WAIT_FOR_CLIENTS")
+        console.send(query("SHUTDOWN wait_for_clients"))
+        daemon.wait_log("SHUTDOWN WAIT_FOR_CLIENTS command issued\n")
         notify("a", "x")
         assert hears(client, "x")
         client.goodbye()

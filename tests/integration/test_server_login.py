@@ -120,6 +120,9 @@ def hba_first(pg, line):
 
 
 def test_peer(pgpoold, pg):
+    if pg.account != "postgres":  # who runs the tests
+        pg.drop_user(pg.account)
+        pg.create_user(pg.account)
     daemon = pgpoold(databases={"test": f"host={pg.socket_dir} port={pg.port}"}, auth_type="trust",
                      userlist={pg.account: "", "app": ""}, server_login_retry=0)
     with hba_first(pg, "local all all peer"):
