@@ -10,11 +10,37 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static void expect_alice(const struct tls_settings *s)
+{
+    struct pair p;
+    char *name;
+
+    pair_open(&p, s);
+    pair_use_client_cert(&p);
+    assert_int_equal(shake(&p), TLS_DONE);
+    name = tls_peer_common_name(p.server);
+    assert_string_equal(name, "alice");
+    free(name);
+    pair_close(&p);
+}
+
+/* A certificate that the CA has not signed. */
+static void expect_stranger_out(const struct tls_settings *s)
+{
+    struct pair p;
+
+    pair_open(&p, s);
+    SSL_use_certificate_file(p.client, certs->server_cert, SSL_FILETYPE_PEM);
+    SSL_use_PrivateKey_file(p.client, certs->server_key, SSL_FILETYPE_PEM);
+    assert_int_equal(shake(&p), TLS_ERROR);
+    assert_non_null(strstr(tls_error(p.server), "certificate verify failed: unable to get"));
+    pair_close(&p);
+}
+
 static void test_client_certificates(void **state)
 {
     struct tls_settings s = settings();
     char buf[16];
-    char *name;
     size_t n;
     struct pair p;
 
@@ -32,20 +58,10 @@ static void test_client_certificates(void **state)
     assert_int_equal(shake(&p), TLS_DONE);
     assert_null(tls_peer_common_name(p.server));
     pair_close(&p);
-    pair_open(&p, &s);
-    pair_use_client_cert(&p);
-    assert_int_equal(shake(&p), TLS_DONE);
-    name = tls_peer_common_name(p.server);
-    assert_string_equal(name, "alice");
-    free(name);
-    pair_close(&p);
+    expect_alice(&s);
     s.ca_file =
         certs->client_cert; /* not who signed the next one: no stranger gets in as somebody */
-    pair_open(&p, &s);
-    SSL_use_certificate_file(p.client, certs->server_cert, SSL_FILETYPE_PEM);
-    SSL_use_PrivateKey_file(p.client, certs->server_key, SSL_FILETYPE_PEM);
-    assert_int_equal(shake(&p), TLS_ERROR);
-    pair_close(&p);
+    expect_stranger_out(&s);
     s.ca_file = certs->ca_cert;
 
     s.sslmode = TLS_VERIFY_CA;
@@ -56,21 +72,10 @@ static void test_client_certificates(void **state)
     pair_close(&p);
 
     s.sslmode = TLS_VERIFY_FULL;
-    pair_open(&p, &s);
-    pair_use_client_cert(&p);
-    assert_int_equal(shake(&p), TLS_DONE);
-    name = tls_peer_common_name(p.server);
-    assert_string_equal(name, "alice");
-    free(name);
-    pair_close(&p);
+    expect_alice(&s);
 
     s.ca_file = certs->client_cert; /* not who signed it */
-    pair_open(&p, &s);
-    SSL_use_certificate_file(p.client, certs->server_cert, SSL_FILETYPE_PEM);
-    SSL_use_PrivateKey_file(p.client, certs->server_key, SSL_FILETYPE_PEM);
-    assert_int_equal(shake(&p), TLS_ERROR);
-    assert_non_null(strstr(tls_error(p.server), "certificate verify failed: unable to get"));
-    pair_close(&p);
+    expect_stranger_out(&s);
 }
 
 static void test_end_point(void **state)
